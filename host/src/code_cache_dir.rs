@@ -75,6 +75,12 @@ impl CodeCache for CompiledCode {
             let directory = self.directory.display();
             tracing::warn!(%directory, %error, "compiled code cannot be kept: the next start compiles it again");
         }
+        // Each deploy adds code. If the directory cannot be read, the next start tries again.
+        let _ = tidy(&self.directory, COMPILED_FOR, COMPILED_BYTES);
+    }
+
+    fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.directory.join(name));
     }
 }
 

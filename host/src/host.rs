@@ -15,12 +15,16 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError};
+use crate::deploys::{
+    BUILTIN, BadDeploys, Configured, Deploy, DeployError, DeployStatus, Deployed, Deploys, Journal, ROUTER, Record,
+    short,
+};
 use crate::edge::{
     AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, NotReady, Service, TlsError, UserSocket,
     UsersPage, Verifier, check_certificate,
 };
 use crate::file_problem::FileProblem;
-use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
+use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns, component_hash};
 use crate::host_limits::HostLimits;
 use crate::liveness::Liveness;
 use crate::lock::Lock;
@@ -32,9 +36,6 @@ use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
 use crate::routes;
 use crate::store::{OpenError, Store, StoreOptions, make_private};
-
-/// Prefix of the name of a component that is part of the binary.
-const BUILTIN: &str = "builtin:";
 
 /// Builds a host. A part that is not given is made as the configuration says.
 #[must_use = "a builder does nothing until it is started"]
@@ -64,6 +65,7 @@ pub struct Host {
     drain_timeout: Duration,
     /// Absent if the host keeps its rooms in a store of its own.
     data: Option<PathBuf>,
+    deploys: Deploys,
 }
 
 /// The admin listener.
@@ -132,6 +134,9 @@ pub enum StartError {
         /// The problem.
         source: LoadError,
     },
+    /// A deployed component cannot be used.
+    #[error(transparent)]
+    Deploys(#[from] BadDeploys),
     /// The limits leave too little for a component, or this machine too little for the limits.
     #[error(transparent)]
     Limits(LoadError),
@@ -283,7 +288,11 @@ impl Builder {
         // A host with its own store may have no data directory.
         let own_store = self.store.is_some();
         let cache = if own_store { None } else { compiled_code(&self.config) };
-        let loaded = components(&self.config, &self.components, cache)?;
+        let journal = if own_store { Journal::in_memory() } else { Journal::open(&self.config.data)? };
+        let loaded = components(&self.config, &self.components, cache, &journal)?;
+        for deployed in &loaded.deployed {
+            tracing::warn!("{deployed}");
+        }
         let store = match self.store {
             Some(store) => store,
             None => Store::open(&self.config.data, store_options(&self.config))?,
@@ -297,21 +306,35 @@ impl Builder {
         let hibernate_after = self.config.hibernate_after;
         let rooms =
             Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, long_turns.clone(), outbound)?;
-        let access = AccessControl::new(&self.config, authorizer, Arc::new(revocations));
-        let edge = Edge::new(
-            &self.config,
-            limits.clone(),
+        let router = Arc::new(loaded.router);
+        let deploys = Deploys::start(
+            loaded.engine,
+            self.config.clone(),
             rooms.clone(),
-            loaded.router,
-            verifier.clone(),
-            access,
-            long_turns,
-        )?;
-        let metrics = Metrics::of(&rooms, &edge, &limits);
+            router.clone(),
+            loaded.configured,
+            journal,
+        );
+        let access = AccessControl::new(&self.config, authorizer, Arc::new(revocations));
+        let edge =
+            Edge::new(&self.config, limits.clone(), rooms.clone(), router, verifier.clone(), access, long_turns)?;
+        let metrics = Metrics::of(&rooms, &edge, &deploys, &limits);
         let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
         let data = (!own_store).then_some(self.config.data);
         let (address, accepting, admin) = (None, None, None);
-        Ok(Host { address, rooms, edge, metrics, accepting, verifier, admin, drain_delay, drain_timeout, data })
+        Ok(Host {
+            address,
+            rooms,
+            edge,
+            metrics,
+            accepting,
+            verifier,
+            admin,
+            drain_delay,
+            drain_timeout,
+            data,
+            deploys,
+        })
     }
 }
 
@@ -376,6 +399,36 @@ impl Host {
     /// back: to prevent that, [revoke](Self::revoke).
     pub fn disconnect(&self, user: &str, room: Option<&Address>) -> usize {
         self.edge.disconnect(user, room)
+    }
+
+    /// Replaces the code of a namespace, or of the router (`router`), without ending a socket: see docs/deploy.md. The
+    /// component is checked before anything changes. When this returns, the deploy is on disk beside the store (with a
+    /// [store of your own](Builder::store) it is only in memory), and each room takes the new code at its next event. If
+    /// the first turns of a room fail with it, all rooms return to the old code, and [`deploys`](Self::deploys) has the
+    /// reason.
+    pub async fn deploy(&self, target: &str, wasm: impl Into<Vec<u8>>) -> Result<Deployed, DeployError> {
+        self.deploys.deploy(Deploy::new(target, wasm)).await
+    }
+
+    /// Like [`deploy`](Self::deploy), with options, such as a deploy to some rooms.
+    pub async fn deploy_with(&self, deploy: Deploy) -> Result<Deployed, DeployError> {
+        self.deploys.deploy(deploy).await
+    }
+
+    /// Returns to the version before: of a deploy that is under way, or else the one that ran before.
+    pub async fn roll_back(&self, target: &str) -> Result<Deployed, DeployError> {
+        self.deploys.roll_back(target).await
+    }
+
+    /// The versions of all namespaces and of the router, and which rooms run them. Blocks while a deploy is written
+    /// to the disk.
+    pub fn deploys(&self) -> Vec<DeployStatus> {
+        self.deploys.status()
+    }
+
+    /// Deploys the components of the configuration whose files have changed. Returns the result for each of them.
+    pub async fn reload_components(&self) -> Vec<Result<Deployed, DeployError>> {
+        self.deploys.reload(read_file).await
     }
 
     /// The HTTP service, for a server of your own.
@@ -463,59 +516,144 @@ fn listen_for_admin(
     bound.map_err(|source| StartError::ListenAdmin { address, source })
 }
 
-/// The compiled components of a configuration.
+/// The compiled components of a configuration, and of the deploys to its namespaces.
 pub struct Loaded {
     /// By the names of their namespaces.
     pub namespaces: BTreeMap<String, Namespace>,
     /// The router.
-    pub router: CompiledRouter,
+    pub router: Rollout<CompiledRouter>,
+    /// For each namespace or router that runs a deployed component and not that of the configuration, a line that says
+    /// so.
+    pub deployed: Vec<String>,
+    engine: Engine,
+    configured: BTreeMap<String, Configured>,
 }
 
-/// Reads and compiles the components of a configuration, in parallel on all cores. `extra` components are offered
-/// beside the builtin ones; `cache` may hold compiled code.
+/// A component to compile.
+struct Job {
+    /// The setting that names it.
+    key: String,
+    /// For messages.
+    name: String,
+    wasm: Arc<[u8]>,
+}
+
+/// Reads and compiles the components of a configuration, or those that were deployed in their place, in parallel on all
+/// cores. `extra` components are offered beside the builtin ones; `cache` may hold compiled code.
 pub fn components(
     config: &Config,
     extra: &BTreeMap<String, Vec<u8>>,
     cache: Option<Arc<dyn CodeCache>>,
+    journal: &Journal,
 ) -> Result<Loaded, StartError> {
     let mut engine = Engine::new(Arc::new(config.limits.clone())).map_err(StartError::Limits)?;
     if let Some(cache) = cache {
         engine = engine.with_cache(cache);
     }
-    let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
-    let remaining = Lock::new(names.into_iter());
-    let next = || remaining.lock().next();
-    let compile = |name: &str| {
-        let key = || {
-            let named = config.namespaces.iter().find(|(_, namespace)| namespace.component == name);
-            format!("namespaces.{}.component", named.map_or("", |(name, _)| name.as_str()))
-        };
-        let compiled = engine.room(name, &read(key, name, extra)?);
-        Ok::<_, StartError>((name.to_owned(), compiled.map_err(|problem| StartError::load(key(), problem))?))
+    let named = config.namespaces.iter().map(|(name, namespace)| (name.as_str(), namespace.component.as_str()));
+    // No namespace has an empty name, so the router has it here.
+    let targets = named.chain([("", config.router.as_str())]);
+    let key = |target: &str| match target {
+        "" => ROUTER.to_owned(),
+        name => format!("namespaces.{name}.component"),
     };
-    let (router, compiled) = thread::scope(|scope| {
+    let mut files = BTreeMap::<&str, Configured>::new();
+    let (mut configured, mut deployed, mut jobs) = (BTreeMap::new(), Vec::new(), BTreeMap::<String, Job>::new());
+    let mut versions = BTreeMap::new();
+    for (name, component) in targets {
+        let target = if name.is_empty() { ROUTER } else { name };
+        // A namespace with the name of the router cannot be deployed to.
+        let is_deployable = name != ROUTER;
+        let record = if is_deployable { journal.record(target) } else { Record::default() };
+        let found = match files.get(component) {
+            Some(found) => Ok(found.clone()),
+            None => read(|| key(name), component, extra).map(|wasm| {
+                let found = Configured { hash: component_hash(&wasm), wasm: wasm.into() };
+                files.insert(component, found.clone());
+                found
+            }),
+        };
+        let (stable, found) = match (&record.current, found) {
+            (None, Err(error)) => return Err(error),
+            (None, Ok(found)) => (found.hash.clone(), Ok(found)),
+            (Some(current), found) => (current.clone(), found.map_err(|error| error.to_string())),
+        };
+        deployed.extend(differs(target, component, &found, &record));
+        let mut job = |hash: &str| -> Result<(), StartError> {
+            if !jobs.contains_key(hash) {
+                let (shown, wasm) = match &found {
+                    Ok(found) if found.hash == hash => (component.to_owned(), found.wasm.clone()),
+                    _ => {
+                        let wasm = journal.component(target, hash)?;
+                        let shown = format!("the version {}, deployed to {target}; see docs/deploy.md", short(hash));
+                        (shown, wasm.into())
+                    }
+                };
+                jobs.insert(hash.to_owned(), Job { key: key(name), name: shown, wasm });
+            }
+            Ok(())
+        };
+        job(&stable)?;
+        let candidate = record.candidate.filter(|candidate| candidate.version.hash != stable);
+        if let Some(candidate) = &candidate {
+            job(&candidate.version.hash)?;
+        }
+        versions.insert(name, (stable, candidate));
+        configured.extend(found.ok().filter(|_| is_deployable).map(|found| (target.to_owned(), found)));
+    }
+
+    let of_rooms = versions.iter().filter(|(name, _)| !name.is_empty());
+    let of_rooms = of_rooms.flat_map(|(_, (stable, candidate))| {
+        [Some(stable), candidate.as_ref().map(|candidate| &candidate.version.hash)].into_iter().flatten()
+    });
+    let remaining = Lock::new(of_rooms.collect::<BTreeSet<_>>().into_iter());
+    let next = || remaining.lock().next();
+    let compile = |hash: &String| {
+        let Job { key, name, wasm } = &jobs[hash];
+        let compiled = engine.room(name, wasm).map_err(|problem| StartError::load(key.clone(), problem))?;
+        Ok::<_, StartError>((hash.clone(), compiled))
+    };
+    let router = |hash: &str| {
+        let Job { name, wasm, .. } = &jobs[hash];
+        let router = engine.router(name, wasm).map_err(|problem| StartError::load(ROUTER.into(), problem))?;
+        if let Some(missing) = router.declared().namespaces.iter().find(|name| !config.namespaces.contains_key(*name)) {
+            let problem = format!("{name} names the namespace {missing}; add [namespaces.{missing}]");
+            return Err(ConfigError::invalid(ROUTER, problem).into());
+        }
+        Ok::<_, StartError>(router.with_namespaces(config.namespaces.keys().map(String::as_str)))
+    };
+    let (stable_router, candidate_router) = &versions[""];
+    let (routers, compiled) = thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let worker = || std::iter::from_fn(next).map(compile).collect::<Vec<_>>();
         let workers = (1..cores).map(|_| scope.spawn(worker)).collect::<Vec<_>>();
-        let router = read(|| "router".into(), &config.router, extra).and_then(|wasm| {
-            engine.router(&config.router, &wasm).map_err(|problem| StartError::load("router".into(), problem))
-        });
+        let candidate = || candidate_router.as_ref().map(|candidate| router(&candidate.version.hash)).transpose();
+        let routers = router(stable_router).and_then(|stable| Ok((stable, candidate()?)));
         let mut compiled = worker();
         for worker in workers {
             compiled.extend(worker.join().expect("compiling reports its errors and does not panic"));
         }
-        (router, compiled)
+        (routers, compiled)
     });
     let compiled = compiled.into_iter().collect::<Result<BTreeMap<String, CompiledRoom>, _>>()?;
+
+    let mut namespaces = BTreeMap::new();
     for (name, namespace) in &config.namespaces {
-        if let Some(declared) = compiled[&namespace.component].declared() {
-            namespace.check_declared(name, declared, &config.limits)?;
+        let (stable, candidate) = &versions[name.as_str()];
+        let component = |hash: &str| {
+            let compiled = &compiled[hash];
+            if let Some(declared) = compiled.declared() {
+                namespace.of_component(&jobs[hash].name).check_declared(name, declared, &config.limits)?;
+            }
+            Ok::<_, ConfigError>(compiled.clone())
+        };
+        let code = Rollout::new(stable, component(stable)?);
+        if let Some(candidate) = candidate {
+            let hash = &candidate.version.hash;
+            code.begin(hash, component(hash)?, candidate.selection.clone());
         }
-    }
-    let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
-        let component = compiled[&namespace.component].clone();
         let bound = Namespace {
-            code: Rollout::new(&component.hash().to_owned(), component),
+            code,
             component_name: namespace.component.clone(),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
@@ -524,15 +662,45 @@ pub fn components(
             calls: namespace.calls.clone(),
             outbound: Allowed { public: namespace.outbound.clone(), private: namespace.outbound_private.clone() },
         };
-        (name.clone(), bound)
-    };
-    let router = router?;
-    if let Some(missing) = router.declared().namespaces.iter().find(|name| !config.namespaces.contains_key(*name)) {
-        let problem = format!("{} names the namespace {missing}; add [namespaces.{missing}]", config.router);
-        return Err(ConfigError::invalid("router", problem).into());
+        namespaces.insert(name.clone(), bound);
     }
-    let router = router.with_namespaces(config.namespaces.keys().map(String::as_str));
-    Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router })
+    let (stable, candidate) = routers?;
+    let router = Rollout::new(stable_router, stable);
+    if let (Some(candidate), Some(compiled)) = (candidate_router, candidate) {
+        router.begin(&candidate.version.hash, compiled, candidate.selection.clone());
+    }
+    let namespaces_gone =
+        journal.records().keys().filter(|name| *name != ROUTER && !config.namespaces.contains_key(*name));
+    deployed.extend(namespaces_gone.map(|name| format!("{name} was deployed to, and is not configured")));
+    Ok(Loaded { namespaces, router, deployed, engine, configured })
+}
+
+/// Says that a target runs something other than the component of the configuration, or may do so.
+fn differs(target: &str, component: &str, found: &Result<Configured, String>, record: &Record) -> Vec<String> {
+    let configured = match found {
+        Ok(found) => format!("{component} of the configuration, which has the version {}", short(&found.hash)),
+        Err(problem) => format!("the component of the configuration ({problem})"),
+    };
+    let is_other = |hash: &&String| found.as_ref().map_or(true, |found| found.hash != **hash);
+    let current = record.current.as_ref().filter(is_other).map(|hash| {
+        format!(
+            "{target} runs the version {} that was deployed, and not {configured}; `dormouse deploy {target} {component}` \
+             returns to that",
+            short(hash)
+        )
+    });
+    let candidate = record.candidate.as_ref().map(|candidate| {
+        let to = if candidate.selection.is_all() { "all" } else { "some" };
+        let hash = short(&candidate.version.hash);
+        format!("a deploy of the version {hash} to {to} rooms of {target} was under way, and goes on")
+    });
+    current.into_iter().chain(candidate).collect()
+}
+
+/// The content of a file that the configuration names.
+#[expect(clippy::disallowed_methods, reason = "it reads the file of a component")]
+fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
+    std::fs::read(path)
 }
 
 /// The cache of compiled code, beside the store. Without it a start only takes longer.

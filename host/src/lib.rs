@@ -22,6 +22,7 @@
 //! | [`outbound`] | requests to other servers, and which of them are allowed | rooms, wasm |
 //! | [`model`] | the plain data types that all modules share | everything else |
 //! | [`rollout`] | which version of the code a room runs during a deploy | wasm, events, files |
+//! | [`deploys`] | checking and replacing code; the files of deployed components | HTTP, sockets, turns |
 //! | [`code_cache_dir`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log_filter`] | which filters of the log can log something | what is logged |
@@ -39,6 +40,7 @@
 pub mod clock;
 pub mod code_cache_dir;
 pub mod config;
+pub mod deploys;
 pub mod edge;
 mod file_problem;
 pub mod guest;

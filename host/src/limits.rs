@@ -221,6 +221,20 @@ pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// kind of event of a busy room has usually run. Until then each turn costs a copy of its event.
 pub const FIRST_TURNS: u32 = 16;
 
+/// How long an operator's program may take to send a component: the largest one at 2 Mbit/s.
+pub const COMPONENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// The most versions of the code of a namespace that are kept, with the one that runs: a fault that is found days later
+/// can be undone over a few deploys. The largest components take 320 MiB then.
+pub const DEPLOYED_VERSIONS: usize = 5;
+
+/// How long a deploy to all rooms is watched unless it says otherwise: until then a failure of a room's first turns ends
+/// it. Rooms that are in use have had their usual events by then, and the old code is in memory for so long.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// The longest time for which a deploy can be watched.
+pub const MAX_SETTLE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// New code is tried on copies of the storage of this many rooms before it is deployed: with a few milliseconds each, a
 /// deploy is not slower for it.
 pub const TRIAL_ROOMS: usize = 8;

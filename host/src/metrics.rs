@@ -7,6 +7,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::deploys::Deploys;
 use crate::edge::Edge;
 use crate::host_limits::HostLimits;
 use crate::log;
@@ -23,7 +24,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers the metrics of all parts.
-    pub(crate) fn of(rooms: &Rooms, edge: &Edge, limits: &HostLimits) -> Arc<Self> {
+    pub(crate) fn of(rooms: &Rooms, edge: &Edge, deploys: &Deploys, limits: &HostLimits) -> Arc<Self> {
         let mut registry = Registry::with_prefix("dormouse");
         let pressure = limits.pressure.clone();
         let memory = Gauge::default();
@@ -35,6 +36,7 @@ impl Metrics {
         limits.hits.register(&mut registry);
         rooms.register(&mut registry);
         edge.register(&mut registry);
+        deploys.register(&mut registry);
         Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dormouse::HostLimits;
 use dormouse::config::{self, Config, Limits};
+use dormouse::deploys::Journal;
 use dormouse::guest::LongTurns;
 use dormouse::outbound::{Allowed, HttpClient};
 use dormouse::rollout::Rollout;
@@ -46,7 +47,7 @@ fn compiled_components() -> &'static CompiledComponents {
         ]);
         let config = Config { namespaces, limits: limits.clone(), ..Config::default() };
         let extra = BTreeMap::from([("caller".to_owned(), dormouse_bundle::CALLER.to_vec())]);
-        let loaded = dormouse::components(&config, &extra, None).unwrap();
+        let loaded = dormouse::components(&config, &extra, None, &Journal::in_memory()).unwrap();
         CompiledComponents {
             namespaces: loaded.namespaces,
             long_turns: LongTurns::start().unwrap(),

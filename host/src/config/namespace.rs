@@ -63,6 +63,11 @@ impl Namespace {
         }
     }
 
+    /// The same settings for another component.
+    pub(crate) fn of_component(&self, component: &str) -> Self {
+        Namespace { component: component.into(), ..self.clone() }
+    }
+
     /// The permission that sending to its rooms takes. A client of the presence tracker sends only about its own entry
     /// on the list, and being listed takes `presence`.
     pub(crate) fn to_send(&self) -> Permission {

@@ -35,6 +35,7 @@ use crate::guest::{CompiledRouter, LongTurns};
 use crate::host_limits::HostLimits;
 use crate::pressure::Pressure;
 use crate::revocations::Revocations;
+use crate::rollout::Rollout;
 use crate::room::Rooms;
 
 pub use access::authorizer::Authorizer;
@@ -68,7 +69,7 @@ use sockets::registry::SocketRegistry;
 /// The HTTP side of one host.
 pub struct Edge {
     rooms: Rooms,
-    router: CompiledRouter,
+    router: Arc<Rollout<CompiledRouter>>,
     long_turns: LongTurns,
     verifier: Verifier,
     access: Arc<AccessControl>,
@@ -100,7 +101,7 @@ impl Edge {
         config: &Config,
         host_limits: HostLimits,
         rooms: Rooms,
-        router: CompiledRouter,
+        router: Arc<Rollout<CompiledRouter>>,
         verifier: Verifier,
         access: Arc<AccessControl>,
         long_turns: LongTurns,

@@ -312,7 +312,13 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 service_manager.reloading();
-                let outcome = reload(&host);
+                // Compiling a component may take minutes. A deploy that has begun goes on until the shutdown.
+                let outcome = tokio::select! {
+                    outcome = reload(&host) => outcome,
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    never = pings.as_mut() => match never {},
+                };
                 service_manager.ready(&format!("serving on {url}; {outcome}"));
             }
             never = pings.as_mut() => match never {},
@@ -337,15 +343,21 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
 }
 
 /// Reads the files of the server again. Returns the outcome in a few words; the reasons of failures are in the log.
-fn reload(host: &Host) -> &'static str {
+async fn reload(host: &Host) -> &'static str {
     let failed = host.reload();
-    let outcome = if failed.is_empty() { "reloaded" } else { "not all of it could be reloaded, see the log" };
-    if failed.is_empty() {
+    let deployed = host.reload_components().await;
+    let refused = deployed.into_iter().filter_map(Result::err).map(anyhow::Error::new).collect::<Vec<_>>();
+    let all = failed.is_empty() && refused.is_empty();
+    let outcome = if all { "reloaded" } else { "not all of it could be reloaded, see the log" };
+    if all {
         tracing::info!("reloaded");
     }
     for error in failed {
         let error = anyhow::Error::new(error);
         tracing::error!("not reloaded; the old one stays in use: {error:#}");
+    }
+    for error in refused {
+        tracing::error!("not deployed; the old code stays in use: {error:#}");
     }
     outcome
 }
@@ -362,7 +374,8 @@ fn check(args: &Check) -> anyhow::Result<()> {
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
     let outbound = dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
     dormouse::edge::Authorizer::new(&config, &outbound)?;
-    let loaded = dormouse::components(&config, &Default::default(), None)?;
+    let journal = dormouse::deploys::Journal::open(&config.data)?;
+    let loaded = dormouse::components(&config, &Default::default(), None, &journal)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
         let decides = config.identity.authorize.as_ref().filter(|_| config.access(name) == AccessMode::Granted);
@@ -376,13 +389,13 @@ fn check(args: &Check) -> anyhow::Result<()> {
         print::line(format_args!("key {file} ({}){id}: may sign tokens of services", key.algorithm))?;
     }
     print::line(format_args!("router: {}", config.router))?;
-    print_imports(loaded.router.imports())?;
+    print_imports(loaded.router.stable().component.imports())?;
     for route in dormouse::routes::routes(&config) {
         if let Some(path) = route.path {
             print::line(format_args!("route {path}: rooms of {}", route.namespace))?;
         }
     }
-    let warnings = dormouse::routes::warnings(&config).into_iter();
+    let warnings = loaded.deployed.into_iter().chain(dormouse::routes::warnings(&config));
     for warning in warnings.chain(config.warnings()).chain(config.machine_warnings()) {
         print::line(format_args!("warning: {warning}"))?;
     }

@@ -8,14 +8,16 @@ use hyper::{Method, Request, StatusCode};
 
 use super::credential::without_credentials;
 use crate::clock;
+use crate::deploys::ROUTER;
 use crate::edge::access::control::AccessControl;
 use crate::edge::identity::verified::Verified;
 use crate::edge::response::component::from_component;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::edge::{Edge, headers};
-use crate::guest::{Decision, Moment, RouterGrants};
+use crate::guest::{CompiledRouter, Decision, Moment, RouterGrants, TurnFailure};
 use crate::model::{Address, Permissions, UserAccess};
+use crate::rollout::{Choice, Failed};
 use crate::{model, random};
 
 /// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET. A
@@ -41,15 +43,48 @@ pub(super) async fn ask(
     request: model::Request,
     verified: Option<&Verified>,
 ) -> Result<Decision, Refusal> {
-    let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
-    let grants = edge.router.asks_for_grants().then(|| {
-        let grants = Grants { control: edge.access.clone(), user: verified.cloned() };
-        Arc::new(grants) as Arc<dyn RouterGrants>
-    });
-    edge.router.route(request, grants, moment, &edge.long_turns).await.map_err(|failure| {
+    let choice = edge.router.choose("");
+    let routed = match &choice.fallback {
+        None => route(edge, &choice.code.component, request, verified).await,
+        Some(_) => Box::pin(route_during_deploy(edge, &choice, request, verified)).await,
+    };
+    routed.map_err(|failure| {
         tracing::error!(%failure, "the router failed");
         problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed").into()
     })
+}
+
+async fn route(
+    edge: &Edge,
+    router: &CompiledRouter,
+    request: model::Request,
+    verified: Option<&Verified>,
+) -> Result<Decision, TurnFailure> {
+    let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
+    let grants = router.asks_for_grants().then(|| {
+        let grants = Grants { control: edge.access.clone(), user: verified.cloned() };
+        Arc::new(grants) as Arc<dyn RouterGrants>
+    });
+    router.route(request, grants, moment, &edge.long_turns).await
+}
+
+/// Asks a new router. If it fails, the one before decides, and the deploy stops; unless that one fails in the same way,
+/// because any client could stop a deploy otherwise.
+async fn route_during_deploy(
+    edge: &Edge,
+    choice: &Choice<CompiledRouter>,
+    request: model::Request,
+    verified: Option<&Verified>,
+) -> Result<Decision, TurnFailure> {
+    let routed = route(edge, &choice.code.component, request.clone(), verified).await;
+    let (Err(failure), Some(before)) = (&routed, &choice.fallback) else { return routed };
+    let again = route(edge, &before.component, request, verified).await;
+    if again.as_ref().is_err_and(|again| again.is_like(failure)) {
+        return routed;
+    }
+    let (hash, place, reason) = (choice.code.version.hash().clone(), ROUTER.to_owned(), failure.to_string());
+    edge.router.fail(&choice.code.version, Failed { hash, place, event: "request", reason });
+    again
 }
 
 /// The permissions of the user of one request, for a router that asks before it chooses a room.
