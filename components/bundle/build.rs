@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
-const FOR_TESTS: [&str; 10] =
-    ["badge", "caller", "counter", "cursors", "echo", "game", "gatekeeper", "keeper", "poll", "unruly"];
+const FOR_TESTS: [&str; 11] =
+    ["badge", "caller", "counter", "cursors", "echo", "game", "gatekeeper", "keeper", "poll", "unruly", "versioned"];
 const FOR_SERVE: [&str; 2] = ["dormouse-serve-disk", "dormouse-serve-front"];
 
 /// The sources of the components. `components` as a whole is not in the list: the JavaScript room there has its own

@@ -232,7 +232,8 @@ impl Builder {
         if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
             let metrics = host.metrics.clone();
             let data = host.data.clone();
-            let admin = Admin::new(&admin, host.edge.clone(), data.as_deref(), move || metrics.to_text())?;
+            let (edge, deploys) = (host.edge.clone(), host.deploys.clone());
+            let admin = Admin::new(&admin, edge, deploys, data.as_deref(), move || metrics.to_text())?;
             let accepting = tokio::spawn(admin.clone().serve(listener));
             host.admin = Some(AdminListener { address, admin, accepting });
         }

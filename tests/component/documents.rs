@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 14] = [
+const DOCUMENTS: [(&str, &str); 16] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -23,6 +23,8 @@ const DOCUMENTS: [(&str, &str); 14] = [
     ("docs/authorizer.md", include_str!("../../docs/authorizer.md")),
     ("docs/backups.md", include_str!("../../docs/backups.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
+    ("docs/deploy.md", include_str!("../../docs/deploy.md")),
+    ("docs/operation.md", include_str!("../../docs/operation.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
     ("docs/systemd.md", include_str!("../../docs/systemd.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),

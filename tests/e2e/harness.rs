@@ -319,7 +319,7 @@ pub(crate) async fn request(
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Answer {
     Answer::of(send(address, method, path, headers, body).await).await
 }
@@ -330,7 +330,7 @@ async fn send(
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Response<Incoming> {
     let stream = TcpStream::connect(address).await.expect("it listens");
     let (mut sender, connection) =
@@ -340,7 +340,7 @@ async fn send(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a good request");
+    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_ref()))).expect("a good request");
     within(sender.send_request(request)).await.expect("it answers")
 }
 

@@ -17,6 +17,10 @@ pub const SERVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/serve.wasm"))
 #[cfg(feature = "test-guests")]
 pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));
 
+/// A test room of which tests make versions that misbehave.
+#[cfg(feature = "test-guests")]
+pub const VERSIONED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/versioned.wasm"));
+
 /// A test room that calls and posts as it is told.
 #[cfg(feature = "test-guests")]
 pub const CALLER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/caller.wasm"));

@@ -71,6 +71,8 @@ enum Command {
     Backup(admin::backup::Backup),
     /// Make a data directory from a backup, or check a backup
     Restore(restore::Restore),
+    /// Replace the code of a namespace or of the router while the server runs, without ending a socket
+    Deploy(admin::deploy::Deploy),
     New(new::New),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
@@ -151,6 +153,7 @@ fn main() -> ExitCode {
         Command::Usage(args) => admin::usage::run(&args),
         Command::Backup(args) => admin::backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Deploy(args) => admin::deploy::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {

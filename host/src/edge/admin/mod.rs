@@ -6,6 +6,7 @@
 
 mod audit;
 mod backup;
+mod deploys;
 mod download;
 mod permits;
 mod request;
@@ -42,6 +43,7 @@ use super::Edge;
 use super::drain::begun;
 use crate::clock;
 use crate::config;
+use crate::deploys::Deploys;
 use crate::edge::admission::origin::Origins;
 use crate::edge::http::authorization::bearer_tokens;
 use crate::edge::response::body::Body;
@@ -61,6 +63,9 @@ const TOKEN_BYTES: usize = 32;
 /// The admin listener.
 pub struct Admin {
     edge: Arc<Edge>,
+    deploys: Deploys,
+    /// Held while a component is received, so that only one is in memory.
+    receiving: Semaphore,
     token_file: Option<PathBuf>,
     /// Absent if no token is required.
     token: RwLock<Option<TokenHash>>,
@@ -131,12 +136,15 @@ impl Admin {
     pub(crate) fn new(
         config: &config::Admin,
         edge: Arc<Edge>,
+        deploys: Deploys,
         data: Option<&Path>,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Arc<Self>, AdminTokenError> {
         let token = config.token_file.as_deref().map(TokenHash::read).transpose()?;
         Ok(Arc::new(Admin {
             edge,
+            deploys,
+            receiving: Semaphore::new(1),
             token_file: config.token_file.clone(),
             token: RwLock::new(token),
             connections: Arc::default(),

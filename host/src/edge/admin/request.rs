@@ -108,9 +108,14 @@ impl AdminRequest {
 
     /// Reads a whole body of at most `most` bytes.
     pub(super) async fn bytes(&mut self, most: usize) -> Result<Bytes, Refusal> {
+        self.bytes_within(most, self.body_timeout).await
+    }
+
+    /// Reads a whole body of at most `most` bytes, which may take this long.
+    pub(super) async fn bytes_within(&mut self, most: usize, timeout: Duration) -> Result<Bytes, Refusal> {
         let refuse = |status, detail: &str| Err(Refusal::from(problem(status, detail)));
         let body = Limited::new(&mut self.body, most).collect();
-        match clock::timeout(self.body_timeout, body).await {
+        match clock::timeout(timeout, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")

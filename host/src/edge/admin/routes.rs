@@ -17,6 +17,9 @@ use crate::edge::response::refusals::Refusal;
 const ROUTES: &[(&str, &str)] = &[
     ("/audit", "GET, HEAD"),
     ("/backup", "GET, HEAD"),
+    ("/deploys", "GET, HEAD"),
+    ("/deploys/{target}", "POST"),
+    ("/deploys/{target}/rollback", "POST"),
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
@@ -70,6 +73,9 @@ impl Admin {
         match (path, request.method.as_str(), &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
             ("/backup", "GET", []) => self.backup(request).await,
+            ("/deploys", "GET", []) => self.deploy_status(&request).await,
+            ("/deploys/{target}", "POST", [target]) => self.deploy(target, request).await,
+            ("/deploys/{target}/rollback", "POST", [target]) => self.roll_back(target, request).await,
             ("/healthz", "GET", []) => Ok(health::health(&self.edge)),
             ("/metrics", "GET", []) => {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))

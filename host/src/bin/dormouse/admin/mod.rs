@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod deploy;
 pub(crate) mod progress;
 mod room_file;
 pub(crate) mod rooms;
