@@ -317,7 +317,7 @@ async fn users_are_refused_with_503_without_a_valid_answer() {
     }
     server.wait_for_log("gave no decision; users are refused").await;
     let reason = "because the server of identity.authorize gave no decision";
-    wait_for_line(&server, &["a user was refused", reason, "\"ana\"", "rooms/team-7", "authorizer_failed"], 1).await;
+    wait_for_line(&server, &["a user was refused", reason, "\"ana\"", "ROOMS/team-7", "authorizer_failed"], 1).await;
     let log = server.log();
     assert!(!log.contains(QUESTION_SECRET));
     assert!(!log.contains("for want of a permission"), "nobody decided that");
@@ -479,7 +479,7 @@ async fn an_open_socket_asks_again_before_its_answer_ends() {
     assert_eq!(asked.len(), 2);
     assert!(asked[1] - asked[0] >= Duration::from_secs(10), "{:?}", asked[1] - asked[0]);
     for user in ["user=\"ana\"", "user=\"bo\""] {
-        wait_for_line(&server, &["for want of a permission", "rooms/out", user, "not_authorized"], 1).await;
+        wait_for_line(&server, &["for want of a permission", "ROOMS/out", user, "not_authorized"], 1).await;
     }
 }
 
@@ -505,7 +505,7 @@ async fn an_answer_that_ends_without_a_new_one_closes_open_sockets() {
     within(async { tokio::join!(recovers, fails) }).await;
     let name = r#"access_total{decision="refused",reason="authorizer_failed"}"#;
     assert_eq!(metric(&server, name).await, 2, "two sockets were closed");
-    wait_for_line(&server, &["because the server of identity.authorize", "rooms/fails", "authorizer_failed"], 2).await;
+    wait_for_line(&server, &["because the server of identity.authorize", "ROOMS/fails", "authorizer_failed"], 2).await;
     assert!(!server.log().contains("for want of a permission"), "{}", server.log());
 }
 
