@@ -139,6 +139,6 @@ async fn a_command_says_what_it_needs_to_reach_the_server() {
     fs::write(directory.path().join("admin.token"), token).unwrap();
     let token_file = directory.path().join("admin.token").display().to_string();
     let server = Server::with(&format!("{ADMIN}token_file = {token_file:?}\n")).await;
-    assert!(failure(&command(&server, &["audit"]).await).contains("show the token of the file"));
+    assert!(failure(&command(&server, &["audit"]).await).contains("name the file with --token-file"));
     printed(&command(&server, &["audit", "--token-file", &token_file]).await);
 }

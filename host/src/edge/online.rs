@@ -1,4 +1,4 @@
-//! Who is connected, for the operator: users, their sockets, and an end to them that is no revocation.
+//! Connected users, for the operator: who they are, their sockets, and an end to them that is no revocation.
 //!
 //! It knows no requests. The admin listener and embedders call it.
 

@@ -100,7 +100,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What happened for one socket since its room last reported it.
+/// The usage of one socket since its room last reported it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketUsage {
     /// Its events, also those whose turns failed.

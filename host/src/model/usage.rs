@@ -148,7 +148,7 @@ impl LevelChange {
     }
 }
 
-/// What a room has used since its last report.
+/// The usage of a room since its last report.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RoomReport {
     /// The amounts.
@@ -159,7 +159,7 @@ pub struct RoomReport {
     pub asleep: LevelChange,
 }
 
-/// What a user has used since the last report.
+/// The usage of a user since the last report.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UserReport {
     /// The amounts.

@@ -60,7 +60,7 @@ pub struct Failure {
     pub event: &'static str,
     /// The id of the user whom the event is about, if there is one.
     pub user: Option<String>,
-    /// What went wrong, at most 512 bytes.
+    /// The error, at most 512 bytes.
     pub error: String,
 }
 

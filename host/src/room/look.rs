@@ -1,4 +1,4 @@
-//! What an operator sees of rooms: pages of all rooms, one room with its sockets, timers and posts, and its storage.
+//! The operator's view of rooms: pages of all rooms, one room with its sockets, timers and posts, and its storage.
 //!
 //! Each call reads a bounded number of records of the disk, however many rooms sleep there. Nothing wakes.
 
@@ -320,7 +320,7 @@ impl Rooms {
                 ..Facts::default()
             }),
         };
-        // What its next event runs with.
+        // The component that its next event runs with.
         let code = namespace.code.choose(address.name()).code;
         Ok(Some(RoomDetails {
             address: address.clone(),

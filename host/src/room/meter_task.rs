@@ -8,7 +8,7 @@ use crate::limits::USAGE_WRITE_EVERY;
 use crate::model::{StorageFailed, UsagePage, UsageQuery};
 
 impl Shared {
-    /// What was used, with all reports up to now. Reads from the disk.
+    /// The usage, with all reports up to now. Reads from the disk.
     pub(super) async fn usage(self: &Arc<Self>, query: UsageQuery) -> Result<UsagePage, StorageFailed> {
         let shared = self.clone();
         let read = move || {

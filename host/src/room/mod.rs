@@ -187,7 +187,7 @@ impl Rooms {
         self.0.request(address, request).await
     }
 
-    /// What rooms, namespaces or users have used, as far as rooms have reported it: each does so twice a minute, and
+    /// The usage of rooms, namespaces or users, as far as rooms have reported it: each does so twice a minute, and
     /// before it sleeps.
     pub async fn usage(&self, query: UsageQuery) -> Result<UsagePage, StorageFailed> {
         self.0.usage(query).await

@@ -1,4 +1,4 @@
-//! What an operator asks of one room, and the answers. The room's own task does it, between two turns.
+//! Requests of an operator to one room, and the answers. The room's own task does it, between two turns.
 
 use tokio::sync::oneshot;
 
@@ -7,7 +7,7 @@ use super::error::RequestError;
 use super::wakefulness::AwakeBecause;
 use crate::model::StorageFailed;
 
-/// What an operator asks of a room. It comes before the events that wait.
+/// A request of an operator to a room. It comes before the events that wait.
 pub(super) enum OperatorRequest {
     Look(oneshot::Sender<Parts>),
     CloseSockets { code: u16, reason: String, answer: oneshot::Sender<usize> },

@@ -68,7 +68,7 @@ pub enum TailLine {
         user: Option<String>,
         /// CPU time, in microseconds.
         cpu_micros: u64,
-        /// What went wrong.
+        /// The error.
         error: String,
     },
     /// A commit is durable.
@@ -263,7 +263,7 @@ pub(super) fn refusal(answer: &Answer) -> Option<String> {
     }
 }
 
-/// What a tail tells of an event. It is taken before the turn, which consumes the event.
+/// The facts about an event that a tail shows. They are taken before the turn, which consumes the event.
 pub(super) struct Observed {
     pub(super) user: Option<String>,
     pub(super) bytes: usize,

@@ -10,7 +10,7 @@ use crate::model::{LevelChange, SocketUsage, Usage, UserReport};
 /// Users whose counters a room keeps beside those of its sockets: with more, it reports early.
 const USERS: usize = 1_000;
 
-/// What a room has used since its last report.
+/// The usage of a room since its last report.
 pub(super) struct RoomUsage {
     pub(super) amounts: Usage,
     /// When its instance was made, or last reported, on the steady clock in milliseconds. Absent without an instance.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::UnixMillis;
 
-/// What is known of a room that decides whether it sleeps.
+/// The facts about a room that decide whether it sleeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Facts {
     pub(super) now: UnixMillis,

@@ -32,7 +32,7 @@ pub struct StoredRooms {
     pub more: bool,
 }
 
-/// What a stored room is, beside its entries.
+/// The facts about a stored room, beside its entries.
 #[derive(Debug)]
 pub struct StoredRecord {
     /// Counted bytes of its storage.

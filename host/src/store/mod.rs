@@ -142,7 +142,7 @@ impl Store {
         UsageWriter::new(self.clone())
     }
 
-    /// What rooms, namespaces or users have used, as far as it was reported. Reads from the disk.
+    /// The usage of rooms, namespaces or users, as far as it was reported. Reads from the disk.
     pub fn usage(&self, query: &UsageQuery) -> Result<UsagePage, StorageFailed> {
         let read = |disk: &dyn StorageEngine| usage::page(disk, query, clock::unix_millis(), self.epoch());
         self.0.read(|disk| read(disk).map_err(|error| unreadable("the usage", &query.by.name(), &error)))

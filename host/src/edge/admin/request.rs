@@ -99,7 +99,7 @@ impl AdminRequest {
         }
     }
 
-    /// Who acts: the name that the request's header `dormouse-operator` gives, without control characters.
+    /// The person who acts: the name that the request's header `dormouse-operator` gives, without control characters.
     pub(super) fn operator(&self) -> Option<String> {
         let name = String::from_utf8_lossy(self.headers.get(OPERATOR)?.as_bytes());
         let name = name.chars().filter(|char| !char.is_control()).take(OPERATOR_CHARS).collect::<String>();

@@ -11,7 +11,7 @@ use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::revocations::{RevokeError, Revoked};
 
-/// What a body may be.
+/// The shapes of a body.
 const SHAPE: &str =
     r#"{"user":"ID"}, {"user":"ID","room":"rooms/NAME"}, or {"jti":"ID"} with "exp" in Unix seconds where it is known"#;
 

@@ -279,7 +279,7 @@ fn shown(details: &RoomDetails) -> Value {
     room["contract"] = details.contract.as_str().into();
     room["commit"] = details.commit.into();
     // More digits than a number of JavaScript has.
-    room["incarnation"] = details.incarnation.to_string().into();
+    room["incarnation"] = format!("{:016x}", details.incarnation).into();
     room["entries"] = details.entries.into();
     room["moreEntries"] = details.more_entries.into();
     room["busy"] = details.busy.into();

@@ -1,4 +1,4 @@
-//! What an operator asks of a room, done between two turns: it shows itself, closes its sockets, sleeps, or is deleted.
+//! Carries out an operator's requests between two turns: the room shows itself, closes its sockets, sleeps, or is deleted.
 //! None of this counts as an event, so that a room that is looked at falls asleep as before.
 
 use tokio::sync::oneshot;
@@ -10,7 +10,7 @@ use crate::room::operator_request::{DeleteError, Deleted, Deletion, OperatorRequ
 use crate::room::reply::Reply;
 
 impl RoomState {
-    /// What only the room knows; nothing before its first event.
+    /// The parts that only the room knows; empty before its first event.
     pub(in crate::room) fn parts(&self) -> Parts {
         self.opened.as_ref().map(OpenRoom::parts).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What a room tells those who follow it: its turns, failures and commits. While nobody follows, this costs one read of
+//! The lines of a room for its tails: turns, failures and commits. While nobody follows, this costs one read of
 //! a number.
 
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub(super) enum Cause {
     Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, RequestError>> },
 }
 
-/// What a turn is counted for, known before it runs.
+/// To whom a turn is counted, known before it runs.
 pub(super) struct Counted {
     pub(super) socket: Option<SocketKey>,
     pub(super) is_timer: bool,

@@ -54,7 +54,7 @@ impl NewBackup {
         Ok(())
     }
 
-    /// What was received so far, and its bytes.
+    /// The entries received so far, and their bytes.
     pub fn progress(&self) -> (Totals, u64) {
         (self.decoder.totals(), self.written)
     }

@@ -219,7 +219,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// What it has read so far.
+    /// Everything that it has read so far.
     pub(super) fn totals(&self) -> Totals {
         self.totals
     }

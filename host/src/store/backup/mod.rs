@@ -49,7 +49,7 @@ pub enum BackupError {
     Damaged {
         /// The end of the last good part.
         at: u64,
-        /// What is wrong behind it.
+        /// The problem behind it.
         problem: &'static str,
     },
     /// Its end is missing.

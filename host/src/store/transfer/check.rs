@@ -276,7 +276,7 @@ fn post_number(number: &str) -> Result<u64, Problem> {
     number.parse().map_err(|_| Problem::from("the number of a post is wrong"))
 }
 
-/// What is wrong with a line.
+/// The problem with a line.
 enum Problem {
     Text(String),
     Other(ImportError),

@@ -37,7 +37,7 @@ pub enum ImportError {
     Line {
         /// Its number, from 1.
         line: u64,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A newer version made the file.

@@ -32,7 +32,7 @@ const SWEPT_RECORDS: usize = 2_000;
 /// The reason why a report was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWritten {
-    /// What is stored cannot be read.
+    /// The stored usage cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageFailed),
     /// Nothing can be written.
@@ -210,7 +210,7 @@ impl CommitListener for Waiting {
     }
 }
 
-/// What the rooms of a namespace have used.
+/// The usage of the rooms of a namespace.
 #[derive(Default)]
 struct NamespaceReport {
     usage: Usage,

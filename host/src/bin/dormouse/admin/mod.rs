@@ -25,7 +25,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -196,6 +196,9 @@ pub(crate) async fn whole(answer: Response<Incoming>) -> anyhow::Result<Value> {
 async fn refused(answer: Response<Incoming>) -> anyhow::Error {
     let status = answer.status();
     match whole(answer).await.ok().as_ref().and_then(|problem| problem["detail"].as_str()) {
+        Some(_) if status == StatusCode::UNAUTHORIZED => {
+            anyhow::anyhow!("the server wants its admin token: name the file with --token-file ({status})")
+        }
         Some(detail) => anyhow::anyhow!("{} ({status})", table::shown(detail)),
         None => anyhow::anyhow!("the admin listener answered {status}"),
     }
