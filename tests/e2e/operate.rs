@@ -104,7 +104,7 @@ async fn rooms_are_listed_in_pages_from_memory_and_disk() {
 
     let table = printed(&command(&server, &["rooms", "list", "--prefix", "a", "--limit", "3"]).await);
     assert!(table.contains("ROOMS/a1") && table.contains("on disk") && table.contains("asleep"), "{table}");
-    assert!(table.contains("--after 'ROOMS/a3'") && !table.contains("ROOMS/a4"), "{table}");
+    assert!(table.contains("--after='ROOMS/a3'") && !table.contains("ROOMS/a4"), "{table}");
     for wrong in ["sort=size", "awake=yes", "after=nothing", "limit=0", "namespace=NONE", "sort=sockets&after=ROOMS/a1"]
     {
         let status = if wrong.starts_with("namespace") { 404 } else { 400 };
@@ -452,12 +452,15 @@ impl Tailing {
 
     /// The next line of a type; other lines are skipped.
     async fn next(&mut self, kind: &str) -> Value {
-        loop {
-            let line: Value = serde_json::from_str(&self.line().await).unwrap();
-            if line["type"] == kind {
-                return line;
+        within(async {
+            loop {
+                let line: Value = serde_json::from_str(&self.line().await).unwrap();
+                if line["type"] == kind {
+                    return line;
+                }
             }
-        }
+        })
+        .await
     }
 }
 

@@ -296,9 +296,10 @@ impl<L: CommitListener> CommitListener for TailedCommit<L> {
     fn committed(&self, receipt: Receipt, few: bool) {
         let commit = receipt.number();
         let micros = u64::try_from(clock::since(self.began).as_micros()).unwrap_or(u64::MAX);
-        self.listener.committed(receipt, few);
         let (time, room) = (clock::unix_millis(), name(&self.address));
+        // Before its outputs leave: what a client then does comes behind it.
         self.tails.tell(&self.address, TailLine::Commit { time, room, commit, turns: self.turns, micros });
+        self.listener.committed(receipt, few);
     }
 
     fn failed(&self, error: &CommitError) {

@@ -31,6 +31,15 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// Whether so many bytes fit on the disk above `min_free_bytes`. The monitor of the disk may be some seconds late,
+    /// and a turn writes little; something large asks here before each part.
+    pub(super) fn has_space_for(&self, bytes: u64) -> bool {
+        let free = self.disk.read().as_ref().and_then(|disk| disk.free_bytes());
+        let fits =
+            free.is_none_or(|free| free.map_or(true, |free| free >= self.options.min_free_bytes.saturating_add(bytes)));
+        fits && !self.group.has_no_space()
+    }
+
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&dyn StorageEngine) -> Result<T, StorageFailed>,

@@ -328,9 +328,9 @@ fn a_snapshot_does_not_change_and_stops_no_commit() {
     assert_eq!(records::room(snapshot.reader(), &lobby()).unwrap().unwrap().number, 1);
 }
 
-#[test]
-fn an_import_that_is_cut_off_leaves_nothing() {
-    use crate::store::transfer::{About, Export, ImportFile};
+/// A room with 20 entries of 1 MiB, as a file for an import.
+fn exported_room_of_20_mib() -> Vec<u8> {
+    use crate::store::transfer::{About, Export};
     let full = Store::in_memory();
     let mut log = full.room(&lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
@@ -346,7 +346,27 @@ fn an_import_that_is_cut_off_leaves_nothing() {
         true
     };
     export.write(&mut keep).unwrap();
+    file
+}
 
+#[test]
+fn an_import_leaves_space_for_the_rooms_that_run() {
+    use crate::store::transfer::{ImportError, ImportFile};
+    let (file, mib) = (exported_room_of_20_mib(), 1 << 20);
+    let options = StoreOptions { min_free_bytes: 64 * mib, ..StoreOptions::default() };
+    // The file itself would fit, but not what the store writes of it.
+    let engine = Arc::new(CutEngine { free_bytes: Some(94 * mib), ..CutEngine::default() });
+    engine.writes_left.store(usize::MAX, Ordering::Relaxed);
+    let store = Store::on_engine(engine, options).unwrap();
+    let mut import = ImportFile::new(&store).unwrap();
+    let refused = file.chunks(100_000).position(|part| matches!(import.push(part), Err(ImportError::NoSpace)));
+    assert!(refused.is_some_and(|parts| parts < 120), "{refused:?}");
+}
+
+#[test]
+fn an_import_that_is_cut_off_leaves_nothing() {
+    use crate::store::transfer::ImportFile;
+    let file = exported_room_of_20_mib();
     // The first write is that of the start. An import of 20 MiB takes three more.
     for writes in 1..=4 {
         let engine =
@@ -382,9 +402,14 @@ fn an_import_that_is_cut_off_leaves_nothing() {
 struct CutEngine {
     disk: MemoryEngine,
     writes_left: std::sync::atomic::AtomicUsize,
+    free_bytes: Option<u64>,
 }
 
 impl StorageEngine for CutEngine {
+    fn free_bytes(&self) -> Option<std::io::Result<u64>> {
+        self.free_bytes.map(Ok)
+    }
+
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         let left = self.writes_left.load(Ordering::Relaxed);
         if left == 0 {

@@ -30,7 +30,17 @@ pub struct ImportFile {
     file: File,
     check: Check,
     store: Store,
+    /// Bytes in the file.
+    written: u64,
+    /// The space was checked up to so many bytes.
+    space_checked: u64,
 }
+
+/// The space of the disk is checked each time that so many more bytes have arrived.
+const SPACE_CHECKED_EVERY: u64 = 1 << 20;
+/// Each byte of the file is written at most so many times after it was received: to the journal of the store, to its
+/// tables, and once more when they are merged.
+const COPIES: u64 = 3;
 
 impl ImportFile {
     /// Makes an empty file. It has no name, so it is gone when the process is.
@@ -38,13 +48,24 @@ impl ImportFile {
         let directory = store.0.directory.clone().unwrap_or_else(std::env::temp_dir);
         let path = directory.join(format!("import-{:016x}.unfinished", random::number()));
         let made = make(&path).map_err(|error| ImportError::Failed(format!("a file for it cannot be made: {error}")));
-        Ok(ImportFile { file: made?, check: Check::new(store.0.options.room_bytes), store: store.clone() })
+        Ok(ImportFile {
+            file: made?,
+            check: Check::new(store.0.options.room_bytes),
+            store: store.clone(),
+            written: 0,
+            space_checked: 0,
+        })
     }
 
     /// Checks and keeps the next bytes. Blocks while the disk works.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
-        if self.store.0.group.has_no_space() {
-            return Err(ImportError::NoSpace);
+        self.written += bytes.len() as u64;
+        // The import must not take the space of the rooms that run: what it needs in the end must fit already now.
+        if self.written >= self.space_checked {
+            if !self.store.0.has_space_for(COPIES * self.written + SPACE_CHECKED_EVERY) {
+                return Err(ImportError::NoSpace);
+            }
+            self.space_checked = self.written + SPACE_CHECKED_EVERY;
         }
         self.check.push(bytes)?;
         self.file.write_all(bytes).map_err(|error| ImportError::Failed(format!("it cannot be kept: {error}")))

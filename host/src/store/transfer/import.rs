@@ -140,7 +140,8 @@ impl Writer<'_> {
     }
 
     fn check_space(&self) -> Result<(), ImportError> {
-        if self.log.store.group.has_no_space() { Err(ImportError::NoSpace) } else { Ok(()) }
+        let bytes = 2 * COMMIT_BYTES as u64;
+        if self.log.store.has_space_for(bytes) { Ok(()) } else { Err(ImportError::NoSpace) }
     }
 
     /// Commits the collected records and waits until they are durable.

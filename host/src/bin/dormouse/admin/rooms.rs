@@ -46,7 +46,7 @@ struct List {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// Only names that begin with this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// Only rooms that are awake
     #[arg(long, conflicts_with = "asleep")]
@@ -79,7 +79,7 @@ pub(super) struct Page {
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     limit: u16,
     /// Go on behind an earlier page
-    #[arg(long, value_name = "NEXT")]
+    #[arg(long, value_name = "NEXT", allow_hyphen_values = true)]
     after: Option<String>,
 }
 
@@ -105,7 +105,7 @@ struct Storage {
     #[command(flatten)]
     room: Room,
     /// Only keys that begin with this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// How values are shown
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -174,7 +174,10 @@ impl Page {
 /// Says how to get the next page, if there is one.
 pub(super) fn print_next(answer: &Value) -> anyhow::Result<()> {
     match answer["next"].as_str() {
-        Some(next) => print::line(format_args!("More follow: add --after '{}'", table::shown(next))),
+        Some(next) => match table::as_argument(next) {
+            Some(next) => print::line(format_args!("More follow: add --after={next}")),
+            None => print::line("More follow, behind a name that a terminal cannot show: --json has it as `next`"),
+        },
         None => Ok(()),
     }
 }

@@ -94,6 +94,12 @@ pub(super) fn clock_time(time: &Value) -> String {
     full.split_once('T').map_or(full.clone(), |(_, time)| time.into())
 }
 
+/// A name as one argument in a shell, quoted; absent if it has characters that are only shown escaped. People paste it,
+/// and clients choose names.
+pub(crate) fn as_argument(text: &str) -> Option<String> {
+    (shown(text) == text).then(|| format!("'{}'", text.replace('\'', r"'\''")))
+}
+
 /// Prints rows below a heading, each column as wide as its widest text.
 pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let mut lines = vec![heading.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()];
@@ -112,7 +118,21 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> anyhow::Res
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_name_as_it_is() {
+        for name in ["lobby", "u'; touch pwned; echo '", "-rf", "$(id) `id` \"x\" \\", "a  b*", "'", ""] {
+            let quoted = as_argument(name).unwrap();
+            let echoed = Command::new("sh").args(["-c", &format!("printf %s {quoted}")]).output().unwrap();
+            assert_eq!(String::from_utf8(echoed.stdout).unwrap(), name);
+        }
+        for name in ["a\u{200b}", "\x1b[2J", "a\nb"] {
+            assert_eq!(as_argument(name), None, "{name:?}");
+        }
+    }
 
     #[test]
     fn a_hostile_name_is_shown_escaped() {

@@ -32,7 +32,7 @@ pub(crate) struct Usage {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// Only names with this beginning; for rooms with --namespace
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// The most rows [default: all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]

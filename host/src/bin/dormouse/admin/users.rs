@@ -31,7 +31,7 @@ struct List {
     #[command(flatten)]
     admin: AdminArgs,
     /// Only ids that begin with this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prefix: Option<String>,
     #[command(flatten)]
     page: Page,
