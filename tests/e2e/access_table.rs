@@ -82,7 +82,7 @@ const ENTERING: &[(&str, &str, &str, Entering)] = &[
     ("rooms", "the back end flaps", "read write moderate", [101, 200, 503, 200, 503, 404]),
 ];
 
-/// What becomes of a message on an open WebSocket, of that socket, and of an open event stream. 200 for a socket or a
+/// The fate of a message on an open WebSocket, of that socket, and of an open event stream. 200 for a socket or a
 /// stream that goes on to receive, or its close code.
 type Staying = [u16; 3];
 

@@ -38,7 +38,7 @@ pub struct Journal {
     in_memory: BTreeMap<String, Arc<[u8]>>,
 }
 
-/// What was deployed for one namespace, or for the router.
+/// The deployed versions of one namespace, or of the router.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

@@ -232,7 +232,7 @@ impl Deploys {
             if record.candidate.as_ref().is_some_and(|candidate| *candidate.version.hash == *stable) {
                 record.settle(of_configuration);
             }
-            // What has run up to now can run again.
+            // The code that has run up to now can run again.
             if let Some(configured) = &configured
                 && record.versions.is_empty()
             {

@@ -1,4 +1,4 @@
-//! What an operator sees of deploys: the versions of a namespace or the router, and which rooms run them.
+//! The operator's view of deploys: the versions of a namespace or the router, and which rooms run them.
 
 use serde::Serialize;
 

@@ -45,7 +45,7 @@ pub struct RunResult {
     pub resources: Box<TurnResources>,
     /// The turn, or the reason why it failed.
     pub turn: Result<Turn, TurnFailure>,
-    /// What the turn cost, also if it failed.
+    /// The cost of the turn, also if it failed.
     pub cost: TurnCost,
     /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
     pub instance: Option<Box<Instance>>,
@@ -53,7 +53,7 @@ pub struct RunResult {
     pub memory_bytes: usize,
 }
 
-/// What a turn cost.
+/// The cost of a turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TurnCost {
     /// Its CPU time. The first 10 ms count as they pass on the clock, so a busy machine counts more of them.

@@ -1,6 +1,7 @@
 //! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its
 //! outputs until that commit is durable. A turn that fails changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -41,12 +42,12 @@ pub(super) struct Counted {
     pub(super) is_timer: bool,
     pub(super) bytes_in: u64,
     /// The user of a request.
-    pub(super) user: Option<String>,
+    pub(super) user: Option<Arc<str>>,
 }
 
 impl Counted {
     /// `bytes_in` is the length of the message or the body.
-    pub(super) fn of(cause: &Cause, bytes_in: usize, user: Option<String>) -> Self {
+    pub(super) fn of(cause: &Cause, bytes_in: usize, user: Option<Arc<str>>) -> Self {
         let socket = match cause {
             Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
             Cause::Timer(_) | Cause::Request { .. } => None,
@@ -101,13 +102,13 @@ impl RoomTask {
             Event::Request(request) => request.user.as_ref().map(|user| user.id.as_str().into()),
             _ => None,
         };
-        let user_id = resources.requested_by.as_deref().map(str::to_owned);
+        let user = resources.requested_by.clone();
         let bytes_in = match &event {
             Event::Message(_, message) => message.len(),
             Event::Request(request) => request.body.len(),
             Event::Connect(..) | Event::Close(..) | Event::Timer(_) => 0,
         };
-        let counted = Counted::of(&cause, bytes_in, user_id);
+        let counted = Counted::of(&cause, bytes_in, user);
         self.follow_deploys();
         let (ran, cost) = match self.state().first_turns {
             0 => self.run_guest(event).await?,
