@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::command_line::run;
-use crate::harness::{Answer, BASE, Client, Server, within};
+use crate::harness::{Answer, BASE, Client, Server, TEST_TIMEOUT, within};
 use crate::outbound::caller_server;
 
 const JWT: &str = "identity.auth = \"jwt\"\nidentity.access = \"open\"\n\
@@ -240,9 +240,12 @@ async fn a_stalled_http2_stream_ends_its_connection() {
         while let Some(Ok(_)) = taken.frame().await {
             received += 1;
             server.api(Method::POST, "/rooms/others/messages", "ana", r#"{"content":"on it goes"}"#).await;
+            // Without a pause the log would get thousands of lines, and the client could reach its rate of frames.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(takes).await;
+    let ended = tokio::time::timeout(TEST_TIMEOUT, takes).await;
+    assert!(ended.is_ok(), "it was not cut off after {received} frames:\n{}", server.log());
     assert!(received > 1, "it goes on until then");
     server.wait_for_log(CUT_OFF_IN_TIME).await;
     within(connection).await.unwrap().unwrap_err();
