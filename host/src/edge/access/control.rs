@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::authorizer::{Answer, Authorizer, NoAnswer, Question};
-use super::journal::AccessJournal;
+use super::decisions::Decisions;
 use super::policy::{self, Access, Denied, Reason};
 use crate::config::Config;
 use crate::edge::identity::verified::Verified;
@@ -20,7 +20,7 @@ pub(crate) struct AccessControl {
     /// Decides in place of the grants of users, where it is present.
     authorizer: Option<Arc<Authorizer>>,
     revocations: Arc<Revocations>,
-    journal: AccessJournal,
+    decisions: Decisions,
 }
 
 /// A user who may do something in a room.
@@ -50,13 +50,13 @@ impl AccessControl {
         authorizer: Option<Arc<Authorizer>>,
         revocations: Arc<Revocations>,
     ) -> Arc<Self> {
-        let (policy, journal) = (Access::new(config), AccessJournal::new());
-        Arc::new(AccessControl { policy, authorizer, revocations, journal })
+        let (policy, decisions) = (Access::new(config), Decisions::new());
+        Arc::new(AccessControl { policy, authorizer, revocations, decisions })
     }
 
     /// Registers the metrics of the decisions.
     pub(in crate::edge) fn register(&self, registry: &mut Registry) {
-        self.journal.register(registry);
+        self.decisions.register(registry);
         if let Some(authorizer) = &self.authorizer {
             authorizer.register(registry);
         }
@@ -93,7 +93,7 @@ impl AccessControl {
         let decided = answered.and_then(|answer| Ok((policy::decide_answered(answer.permissions, needed)?, answer)));
         match decided {
             Ok(((permissions, reason), answer)) => {
-                self.journal.allowed(reason);
+                self.decisions.allowed(reason);
                 Ok(Admitted { permissions, answer: Some(answer) })
             }
             Err(denied) => Err(self.deny(room, Some(user), denied)),
@@ -110,7 +110,7 @@ impl AccessControl {
         user.map_or(Ok(()), |user| self.check_sent_out(room, user, needed))?;
         match self.policy.decide(room, user.map(|user| &user.grants), needed) {
             Ok((permissions, reason)) => {
-                self.journal.allowed(reason);
+                self.decisions.allowed(reason);
                 Ok(permissions)
             }
             Err(denied) => Err(self.deny(room, user, denied)),
@@ -141,17 +141,17 @@ impl AccessControl {
     fn deny(&self, room: &Address, user: Option<&Verified>, denied: Denied) -> Denied {
         let service = user.filter(|user| user.is_service()).map(|service| service.user.id.as_str());
         let user = user.map(|user| user.room_user().id.as_str());
-        self.journal_denied(user, service, room, denied);
+        self.count_denied(user, service, room, denied);
         denied
     }
 
     /// Counts that a user whose socket is open may stay.
-    pub(super) fn journal_allowed(&self, reason: Reason) {
-        self.journal.allowed(reason);
+    pub(super) fn count_allowed(&self, reason: Reason) {
+        self.decisions.allowed(reason);
     }
 
     /// Counts and logs that a user may not do something in a room; `service` acts for the user, if it is one.
-    pub(super) fn journal_denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied) {
-        self.journal.denied(user, service, room, denied, self.policy.grants_claim());
+    pub(super) fn count_denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied) {
+        self.decisions.denied(user, service, room, denied, self.policy.grants_claim());
     }
 }

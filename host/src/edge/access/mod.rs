@@ -3,7 +3,7 @@
 //! ```text
 //! pattern.rs     which rooms a pattern matches      control.rs         decides for http
 //! grants.rs      the claim of a token               socket_access.rs   decides for one open socket
-//! policy.rs      what a user may do in a room       journal.rs         counts decisions and logs refusals
+//! policy.rs      what a user may do in a room       decisions.rs       counts decisions and logs refusals
 //! authorizer/    asks the operator's own server
 //! ```
 //!
@@ -13,8 +13,8 @@
 
 pub(in crate::edge) mod authorizer;
 pub(in crate::edge) mod control;
+mod decisions;
 pub(in crate::edge) mod grants;
-mod journal;
 pub(in crate::edge) mod pattern;
 pub(in crate::edge) mod policy;
 pub(in crate::edge) mod socket_access;

@@ -188,7 +188,7 @@ impl SocketAccess {
         let user = answered.question.user_id.clone();
         match policy::decide_answered(answer.permissions, Permission::Read) {
             Ok((permissions, reason)) => {
-                self.control.journal_allowed(reason);
+                self.control.count_allowed(reason);
                 let renewed = self.change(permissions);
                 if renewed == Renewed::MayNotBeListed {
                     self.deny(&user, None, Permission::Presence, Reason::NotAuthorized);
@@ -204,7 +204,7 @@ impl SocketAccess {
 
     /// Counts and logs a refusal. The authorizer is not asked about services.
     fn deny(&self, user: &str, service: Option<&str>, missing: Permission, reason: Reason) {
-        self.control.journal_denied(Some(user), service, &self.room, Denied { missing, reason });
+        self.control.count_denied(Some(user), service, &self.room, Denied { missing, reason });
     }
 
     fn change(&mut self, permissions: Permissions) -> Renewed {

@@ -15,15 +15,15 @@ use crate::token_bucket::TokenBucket;
 const LINES_PER_SECOND: u32 = 1;
 
 /// The decisions of one host about access.
-pub(super) struct AccessJournal {
+pub(super) struct Decisions {
     decisions: Family<[(&'static str, &'static str); 2], Counter>,
     lines: Lock<TokenBucket>,
 }
 
-impl AccessJournal {
+impl Decisions {
     pub(super) fn new() -> Self {
         let lines = TokenBucket::new(LINES_PER_SECOND, clock::monotonic());
-        AccessJournal { decisions: Family::default(), lines: Lock::new(lines) }
+        Decisions { decisions: Family::default(), lines: Lock::new(lines) }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
