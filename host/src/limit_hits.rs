@@ -19,6 +19,8 @@ pub(crate) enum Limit {
     RoomsPerUser,
     /// A connection of HTTP/2: [`HTTP2_FRAMES_PER_SECOND`](crate::limits::HTTP2_FRAMES_PER_SECOND).
     Http2Frames,
+    /// A message to a client that does not read; its socket is closed with 1013: `limits.socket_queue_bytes`.
+    SocketQueue,
     /// A message: `limits.messages_per_second`.
     Messages,
     /// A message: `limits.messages_per_second_per_user`.
@@ -86,6 +88,7 @@ impl Limit {
             Limit::Http2Frames => "http2_frames_per_second",
             Limit::SocketsPerUser => "sockets_per_user",
             Limit::RoomsPerUser => "rooms_per_user",
+            Limit::SocketQueue => "socket_queue_bytes",
             Limit::Messages => "messages_per_second",
             Limit::MessagesPerUser => "messages_per_second_per_user",
             Limit::ServiceMessages => "service_messages_per_second",

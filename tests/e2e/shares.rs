@@ -380,6 +380,7 @@ async fn an_unread_event_stream_holds_at_most_two_queues() {
     let goodbye = kept.windows(12).any(|bytes| bytes == b"event: close") && kept.ends_with(b"\n\n");
     assert!(goodbye && kept.windows(11).any(|bytes| bytes == b"\"code\":1013"), "{}", kept.len());
     assert!(kept.len() <= 2 * 65_536 + (16 << 10), "it held {} bytes", kept.len());
+    server.wait_for_refusal("socket_queue_bytes").await;
 }
 
 #[tokio::test]

@@ -45,6 +45,11 @@ impl Metrics {
         registry.register("closes", "Sockets that were closed, by code", self.closes.clone());
     }
 
+    /// The counters of refusals, for those who count without the rest of the edge.
+    pub(super) fn limit_hits(&self) -> LimitHits {
+        self.limit_hits.clone()
+    }
+
     /// A limit was met.
     pub(super) fn refused(&self, refused: Limit) {
         self.limit_hits.count(refused);

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
+use crate::limit_hits::{Limit, LimitHits};
 use crate::lock::Lock;
 use crate::model::{Client, ClientKind, OutboundMessage};
 
@@ -18,6 +19,7 @@ pub(super) const GOING_AWAY: (u16, &str) = (1001, "server going away");
 pub(super) struct LocalClient {
     pub(super) inner: Lock<Inner>,
     max_bytes: usize,
+    limit_hits: LimitHits,
     kind: ClientKind,
     /// Notifies senders that the queue of the room has space, or that the connection has ended.
     pub(super) resumed: Notify,
@@ -34,8 +36,8 @@ pub(super) struct Inner {
 }
 
 impl LocalClient {
-    pub(super) fn new(max_bytes: usize, kind: ClientKind) -> Self {
-        LocalClient { inner: Lock::default(), max_bytes, kind, resumed: Notify::new() }
+    pub(super) fn new(max_bytes: usize, limit_hits: LimitHits, kind: ClientKind) -> Self {
+        LocalClient { inner: Lock::default(), max_bytes, limit_hits, kind, resumed: Notify::new() }
     }
 }
 
@@ -61,6 +63,7 @@ impl Client for LocalClient {
             inner.bytes = 0;
             inner.closing = true;
             inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
+            self.limit_hits.count(Limit::SocketQueue);
             self.resumed.notify_waiters();
         } else {
             inner.bytes += message.queue_bytes();

@@ -88,7 +88,7 @@ impl Rooms {
         user: User,
     ) -> Result<LocalSocket, ConnectError> {
         let max_bytes = self.0.limits.socket_queue_bytes;
-        let client = Arc::new(LocalClient::new(max_bytes, kind));
+        let client = Arc::new(LocalClient::new(max_bytes, self.0.limit_hits.clone(), kind));
         let seat = self.connect(address, request, Arc::new(user), client.clone()).await?;
         self.0.local_sockets.add(&client);
         if self.0.draining.load(Ordering::Acquire) {
@@ -257,10 +257,11 @@ impl Drop for LocalSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit_hits::LimitHits;
     use crate::limits::OUTPUT_BYTES;
 
     fn socket(max_bytes: usize) -> LocalSocket {
-        let client = Arc::new(LocalClient::new(max_bytes, ClientKind::Local));
+        let client = Arc::new(LocalClient::new(max_bytes, LimitHits::default(), ClientKind::Local));
         LocalSocket { client, seat: None, parts: VecDeque::new(), to_send: Permission::Write, may_send: true }
     }
 

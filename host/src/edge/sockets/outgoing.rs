@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes};
 use super::close::CloseReason;
 use super::frames;
 use super::stream;
+use crate::limit_hits::{Limit, LimitHits};
 use crate::lock::Lock;
 use crate::model::{Client, ClientKind, Form, OutboundMessage};
 use crate::pressure::Pressure;
@@ -31,6 +32,7 @@ pub(in crate::edge) struct Outgoing {
     max_waiting: usize,
     max_in_flight: usize,
     pressure: Arc<Pressure>,
+    limit_hits: LimitHits,
 }
 
 #[derive(Default)]
@@ -84,8 +86,14 @@ pub(in crate::edge) struct Work {
 }
 
 impl Outgoing {
-    pub(in crate::edge) fn new(max_waiting: usize, max_in_flight: usize, pressure: Arc<Pressure>) -> Self {
-        Outgoing { inner: Lock::default(), in_flight: AtomicUsize::new(0), max_waiting, max_in_flight, pressure }
+    pub(in crate::edge) fn new(
+        max_waiting: usize,
+        max_in_flight: usize,
+        pressure: Arc<Pressure>,
+        limit_hits: LimitHits,
+    ) -> Self {
+        let (inner, in_flight) = Default::default();
+        Outgoing { inner, in_flight, max_waiting, max_in_flight, pressure, limit_hits }
     }
 
     /// Sets the stream after the upgrade: waiting frames may be written.
@@ -273,6 +281,7 @@ impl Client for Outgoing {
             inner.queue.clear();
             inner.closing = true;
             inner.close = Some((CloseReason::TooSlow.code(), CloseReason::TooSlow.reason()));
+            self.limit_hits.count(Limit::SocketQueue);
             wake(inner);
             return false;
         }
@@ -343,7 +352,7 @@ mod tests {
     use crate::model::Message;
 
     fn outgoing(max_waiting: usize, max_in_flight: usize) -> Outgoing {
-        Outgoing::new(max_waiting, max_in_flight, Arc::new(Pressure::above(u64::MAX)))
+        Outgoing::new(max_waiting, max_in_flight, Arc::new(Pressure::above(u64::MAX)), LimitHits::default())
     }
 
     fn say(outgoing: &Outgoing, bytes: usize) -> bool {

@@ -115,7 +115,8 @@ pub(in crate::edge) async fn connect(
 ) -> Response<Body> {
     let Upgrade { on_upgrade, accept, named, connection_permit } = upgrade;
     let (max_waiting, max_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
-    let outgoing = Arc::new(Outgoing::new(max_waiting, max_in_flight, edge.pressure.clone()));
+    let outgoing =
+        Arc::new(Outgoing::new(max_waiting, max_in_flight, edge.pressure.clone(), edge.metrics.limit_hits()));
     let token = TokenIdentity::of(&verified);
     let user = Arc::new(verified.room_user().clone());
     let connect = edge.rooms.connect(address, request, user.clone(), outgoing.clone());
