@@ -36,6 +36,30 @@ async fn a_refused_reader_gets_a_reason_and_leaves_nothing() {
     assert_eq!(bo.recv().await["type"], "message");
 }
 
+/// The row `wasmtime serve` of the table in docs/access.md.
+#[tokio::test]
+async fn every_name_reads_writes_and_is_present_and_nobody_moderates() {
+    let wasmtime = Wasmtime::start().await;
+    let message = "00000000-0000-4000-8000-000000000000";
+    for (method, path, body, status) in [
+        (Method::GET, "/rooms/lobby/messages".to_owned(), "", 200),
+        (Method::POST, "/rooms/lobby/messages".to_owned(), r#"{"content":"hi"}"#, 200),
+        (Method::DELETE, format!("/rooms/lobby/messages/{message}"), "", 403),
+        (Method::POST, "/rooms/lobby/mutes".to_owned(), r#"{"user":"2","seconds":60}"#, 403),
+    ] {
+        let answer = wasmtime.api(method.clone(), &path, "ana", body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    // Its grants would be ignored, and as a name it would be shown to everybody.
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIiwicm9vbXMiOnsicm9vbXMvKiI6W119fQ.c2ln";
+    let authorization = format!("Bearer {token}");
+    for path in ["/rooms/lobby/messages", "/rooms/lobby/events", "/presence/events"] {
+        let path = format!("{BASE}{path}");
+        wasmtime.request(Method::GET, &path, &[("authorization", &authorization)], "").await.is_problem(401);
+        wasmtime.request(Method::GET, &format!("{path}?token={token}"), &[], "").await.is_problem(401);
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_room_is_refused_and_others_go_on() {
     let wasmtime = Wasmtime::start().await;

@@ -87,8 +87,16 @@ pub fn without_credentials(query: &str) -> Option<String> {
     (!rest.is_empty()).then_some(rest)
 }
 
+/// Whether a token is signed (JWT). Taken as a name, everybody in the room would read it, and could use it elsewhere.
+fn is_signed(token: &str) -> bool {
+    token.starts_with("eyJ") && token.split('.').count() == 3
+}
+
 /// The user in a token `ID:NAME`. It is trusted.
 fn user(token: &str) -> Result<(String, String), String> {
+    if is_signed(token) {
+        return Err("this is a signed token, and this server checks none and knows no grants: use ID:NAME".into());
+    }
     let (id, name) = token.split_once(':').unwrap_or((token, token));
     let name = if name.is_empty() { id } else { name };
     for (field, text) in [("user id", id), ("user name", name)] {
@@ -178,6 +186,18 @@ mod tests {
         for (pairs, query) in [(&[("authorization", "Bearer :x")][..], ""), (&[], "token=:x"), (&[], "ticket=x")] {
             assert!(identified(pairs, query).is_err(), "{pairs:?} {query}");
         }
+    }
+
+    #[test]
+    fn a_signed_token_is_not_a_name() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln";
+        for (header, value) in
+            [("authorization", format!("Bearer {token}")), ("cookie", format!("dormouse_token={token}"))]
+        {
+            assert!(identified(&[(header, &value)], "").is_err_and(|error| error.contains("signed token")), "{header}");
+        }
+        assert!(identified(&[], &format!("token={token}")).is_err());
+        assert_eq!(identified(&[], "token=eyJ.a"), Ok(Some("eyJ.a/eyJ.a".into())));
     }
 
     #[test]
