@@ -12,6 +12,7 @@ export const FINISHED_WITHIN_MS = 120_000;
  */
 export async function bench(server, args, withinMs = FINISHED_WITHIN_MS) {
   const command = [DORMOUSE, 'bench', ...args, '--url', server.url, '--pid', String(server.pid), '--json', '-'];
+  if (server.token !== undefined) command.push('--token', server.token);
   const child = spawnWithFiles(command, ['ignore', 'pipe', 'pipe']);
   const [output, errors] = [gathered(child.stdout), gathered(child.stderr)];
   const finished = new Promise((resolve) => {

@@ -145,7 +145,9 @@ const PROMISES = {
 /** The servers that keep nothing. */
 const FORGETFUL = ['native', 'node'];
 
-const { values } = parseArgs({ options: { servers: { type: 'string', default: Object.keys(SERVERS).join() } } });
+// A server that asks for tokens gives the same answers as the same program without.
+const open = Object.keys(SERVERS).filter((name) => SERVERS[name].token === undefined);
+const { values } = parseArgs({ options: { servers: { type: 'string', default: open.join() } } });
 let failures = 0;
 for (const name of values.servers.split(',')) {
   const data = temporaryData(join(ROOT, 'target/compare'));

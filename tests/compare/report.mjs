@@ -5,8 +5,8 @@ import { MEASURES, START_MEASURES, median, rowsOf, unique } from './measures.mjs
 import { COLOURS, bars } from './plot.mjs';
 import { SERVERS } from './servers.mjs';
 
-/** Dormouse is set beside these two. */
-const BESIDE = ['native', 'workerd'];
+/** Dormouse is set beside these. */
+const BESIDE = ['granted', 'native', 'workerd'];
 
 export function tables({ machine, rounds, runs }) {
   const servers = Object.keys(SERVERS).filter((name) => runs.some(({ server }) => server === name));

@@ -2,7 +2,7 @@
 // server's own, so that /proc tells what the server alone has used.
 
 import { spawn, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -38,6 +38,21 @@ export const SERVERS = {
     ],
     version: () => printed(DORMOUSE, '--version'),
   },
+  granted: {
+    label: 'Dormouse, granted',
+    does: 'the same, with a token whose grants are checked for each connect, message and request',
+    command: (data) => {
+      writeFileSync(join(data, 'jwt.secret'), `${'granted '.repeat(8)}\n`, { mode: 0o600 });
+      writeFileSync(granted(data), GRANTED);
+      return SERVERS.dormouse.command(data, { config: granted(data) });
+    },
+    // One user for all sockets: the load generator takes one token.
+    token: (data) => {
+      const grants = ['--grant', 'rooms/**=read,write,presence', '--valid-for', '1day'];
+      return printed(DORMOUSE, 'token', 'bench', '--config', granted(data), ...grants);
+    },
+    version: () => printed(DORMOUSE, '--version'),
+  },
   native: {
     label: 'native Rust',
     does: 'in memory, no sandbox',
@@ -63,6 +78,35 @@ export const SERVERS = {
   },
 };
 
+function granted(data) {
+  return join(data, 'granted.toml');
+}
+
+/** Dormouse with tokens and grants, and without the limits that dev auth does not have either. */
+const GRANTED = `
+page = false
+
+[identity]
+auth = "jwt"
+keys = [{ algorithm = "HS256", file = "jwt.secret" }]
+
+[namespaces.ROOMS]
+component = "builtin:chat-room"
+access = "granted"
+
+[limits]
+messages_per_second = 0
+messages_per_second_per_user = 0
+sockets_per_user = 0
+rooms_per_user = 0
+requests_per_user = 0
+request_bytes_per_user = 0
+answer_bytes_per_user = 0
+connections_per_address = 0
+connects_per_second_per_address = 0
+requests_per_address = 0
+`;
+
 /** A new directory for a server's data. Not in /tmp: that may be memory, and a sync must cost what it costs. */
 export function dataDirectory(output) {
   mkdirSync(output, { recursive: true });
@@ -81,6 +125,7 @@ export async function start(name, data, options) {
     throw error;
   }
   server.startedInMs = performance.now() - began;
+  server.token = SERVERS[name].token?.(data);
   await after(REST_MS);
   server.emptyBytes = residentBytes(server.pid);
   return server;
