@@ -1,5 +1,6 @@
 //! `dormouse new`: what an author begins with.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -228,6 +229,14 @@ fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
     (tests.expect("there is a test"), room)
 }
 
+/// The compiled macros of serde in a target directory, in all its profiles.
+fn macros_in(target: &Path) -> BTreeSet<PathBuf> {
+    let folders = ["debug/deps", "release/deps", "guests/debug/deps", "guests/release/deps"];
+    let files = folders.into_iter().filter_map(|folder| fs::read_dir(target.join(folder)).ok()).flatten();
+    let files = files.map(|file| file.unwrap().path());
+    files.filter(|file| file.to_str().is_some_and(|file| file.contains("libserde_derive-"))).collect()
+}
+
 #[test]
 fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     let directory = TempDir::new().unwrap();
@@ -243,10 +252,18 @@ fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     };
     let line = read(&room.join("tests/room.rs")).lines().position(|line| line.contains("to blame")).unwrap() + 1;
 
+    // The component of the tests takes the macros that are built for them. To build those again took longest.
+    let target = tests.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).expect("cargo marks it");
+    let built = macros_in(target);
+    fs::remove_dir_all(target.join("wasm32-wasip2")).ok();
+
     // Two pass, and the third fails with its own line.
     let ran = output_text(&run("DORMOUSE_BIN", Path::new(env!("CARGO_BIN_EXE_dormouse"))));
     assert!(ran.contains("2 passed; 1 failed"), "{ran}");
     assert!(ran.contains(&format!("tests/room.rs:{line}:")) && ran.contains("socket 1 is not in the room"), "{ran}");
+
+    assert!(target.join("wasm32-wasip2/debug/quiz.wasm").is_file(), "the component is built beside the tests");
+    assert_eq!(macros_in(target), built, "macros were built a second time");
 
     let nowhere = output_text(&run("DORMOUSE_BIN", Path::new("/nowhere/dormouse")));
     assert!(nowhere.contains("DORMOUSE_BIN names /nowhere/dormouse, but there is no such file"), "{nowhere}");

@@ -1,4 +1,8 @@
 //! Builds the component of a crate with its own cargo process, while the tests of the crate run.
+//!
+//! The first `cargo test` of a new room is a newcomer's first minute, and half of it compiled macros a second time. So
+//! the component has the profile and the directory of the tests: cargo takes the macros from there, if both builds want
+//! the same debug information for them (`[profile.dev.build-override] debug = false` in the crate).
 
 use std::env;
 use std::ffi::OsString;
@@ -10,16 +14,22 @@ use serde_json::Value;
 /// The target of rooms.
 const TARGET: &str = "wasm32-wasip2";
 
-/// Builds the crate in a folder as its users do, and returns the path of its component.
+/// The profile of the component. Without optimisation it is twice as large, and the engine takes as much longer to
+/// compile it; a release build takes half as long again. Settings of the crate for `profile.dev` are for its tests.
+const PROFILE: [&str; 2] = ["profile.dev.opt-level=\"s\"", "profile.dev.debug=false"];
+
+/// Builds the crate in a folder, in the target directory of the running tests, and returns the path of its component.
+///
+/// Cargo has given back the lock on that directory before it runs tests. A build that goes on there is waited for.
 pub(crate) fn component(folder: &Path, target_directory: &Path) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command
         .current_dir(folder)
-        .args(["build", "--lib", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
-        // Not the directory of the tests: the cargo process that runs the tests may hold the lock on it.
+        .args(["build", "--lib", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .args(PROFILE.into_iter().flat_map(|setting| ["--config", setting]))
         .arg("--target-dir")
-        .arg(target_directory.join("guests"))
+        .arg(target_directory)
         .stdin(Stdio::null());
     // Settings for the build of the tests, or for clippy, would change the component.
     for (name, _) in env::vars_os() {
@@ -66,8 +76,8 @@ mod tests {
 
     #[test]
     fn the_component_is_found_in_the_report_of_cargo() {
-        let line = r#"{"reason":"compiler-artifact","filenames":["/t/wasm32-wasip2/release/quiz.wasm"]}"#;
-        assert_eq!(component_of(line), Some(PathBuf::from("/t/wasm32-wasip2/release/quiz.wasm")));
+        let line = r#"{"reason":"compiler-artifact","filenames":["/t/wasm32-wasip2/debug/quiz.wasm"]}"#;
+        assert_eq!(component_of(line), Some(PathBuf::from("/t/wasm32-wasip2/debug/quiz.wasm")));
         for other in ["", "{}", r#"{"filenames":["/t/libserde.rlib"]}"#] {
             assert_eq!(component_of(other), None, "{other}");
         }

@@ -85,7 +85,8 @@ impl TestRoom {
 
     /// Like [`new`](Self::new), with the crate in a folder. A test of that crate calls
     /// `TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))`. The crate is built once for all tests, with `cargo build
-    /// --release --target wasm32-wasip2`. If that fails, the test fails with the errors of the compiler.
+    /// --target wasm32-wasip2`: with the checks of a debug build, and little optimised. If that fails, the test fails
+    /// with the errors of the compiler. For the component of a release build use [`of_file`](Self::of_file).
     #[track_caller]
     pub fn of_crate(folder: impl Into<PathBuf>) -> Self {
         Self::of(Source::Crate(folder.into()))
@@ -355,8 +356,9 @@ impl TestRoom {
         self.turn(&json!({ "do": "replay" })).map(drop)
     }
 
-    /// CPU of the last turn, including the time to make its instance. The limit is 1 s. Zero after `advance`, which may
-    /// run many turns.
+    /// CPU of the last turn, including the time to make its instance. The limit is 1 s. A component of
+    /// [`of_crate`](Self::of_crate) is little optimised and takes more than that of a release build. Zero after
+    /// `advance`, which may run many turns.
     pub fn cpu_of_last_turn(&self) -> Duration {
         self.cpu
     }
