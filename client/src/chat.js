@@ -199,8 +199,7 @@ export class Chat extends Emitter {
 
   /** When the user may send again, in Unix milliseconds of this machine; `undefined` if nobody has muted the user. */
   get mutedUntil() {
-    // A mute does not bind a moderator.
-    return this.canModerate ? undefined : this.#mute.until;
+    return this.#mute.until;
   }
 
   open() {

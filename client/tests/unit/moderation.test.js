@@ -208,11 +208,13 @@ describe("a muted user", () => {
     expect(errorOfAnswer({ status: 403, body: { code: "muted", seconds: "60" } }).code).toBe("http_403");
   });
 
-  test("is not held while a moderator", async () => {
+  test("cannot send as a moderator either, and may end the mute", async () => {
     const { chat, network } = await enterAsAna();
     network.last.say({ type: "permissions", permissions: ["read", "write", "moderate"] });
     network.last.say({ type: "muted", ...mute("ana", 600) });
-    expect([chat.mutedUntil, chat.canWrite]).toEqual([undefined, true]);
+    expect([chat.canWrite, chat.canModerate]).toEqual([false, true]);
+    network.last.say({ type: "muted", ...mute("ana", 0) });
+    expect(chat.canWrite).toBe(true);
   });
 
   test("is not shown typing", async () => {

@@ -89,7 +89,7 @@ impl Room for Chat {
         match Command::parse(&message) {
             Ok(Command::Message { content, client_id }) => {
                 let keys = MessageKeys { client_id: client_id.as_deref(), idempotency_key: None };
-                match self.store(&sender.user(), &content, keys, || moderates(sender))? {
+                match self.store(&sender.user(), &content, keys)? {
                     Outcome::Stored(seq, message) => self.broadcast(seq, message),
                     Outcome::Duplicate(message) => sender.send_if_open(&message.into_frame()),
                     Outcome::Refused(_, error) => sender.send_error(&error.for_message(&message)),
@@ -98,7 +98,7 @@ impl Room for Chat {
             }
             Ok(Command::Typing) => {
                 let user = sender.user();
-                if self.mutes.of(&user.id, context::now())?.is_some() && !moderates(sender) {
+                if self.mutes.of(&user.id, context::now())?.is_some() {
                     return Ok(());
                 }
                 others(&user).broadcast_json(&Frame::Typing { user_id: &user.id, user_name: &user.name })
@@ -247,15 +247,9 @@ impl Chat {
         format!("{seq}.{}", self.incarnation)
     }
 
-    /// Stores a message of `user`, unless the user sent it before with one of its keys, or is muted. A mute does not
-    /// bind a moderator.
-    fn store(
-        &mut self,
-        user: &User,
-        content: &str,
-        keys: MessageKeys,
-        moderates: impl Fn() -> bool,
-    ) -> Result<Outcome> {
+    /// Stores a message of `user`, unless the user sent it before with one of its keys, or is muted. A mute binds its
+    /// user with every permission: those may be of a service that acts for the user.
+    fn store(&mut self, user: &User, content: &str, keys: MessageKeys) -> Result<Outcome> {
         let now = context::now();
         if let Some((key, stored)) = self.find_duplicate(user, keys, now)? {
             // Not a retry, but another message. An answer with the stored one would silently lose it.
@@ -270,9 +264,7 @@ impl Chat {
             return Ok(Outcome::Duplicate(message));
         }
         // Behind the search for a retry: a message that was stored before the mute is stored.
-        if let Some(mute) = self.mutes.of(&user.id, now)?
-            && !moderates()
-        {
+        if let Some(mute) = self.mutes.of(&user.id, now)? {
             return Ok(Outcome::Muted(MutedError::new(mute, now).with_client_id(keys.client_id)));
         }
         let seq = self.history.next_seq();
@@ -343,7 +335,7 @@ impl Chat {
             Ok(posted) => posted,
             Err(error) => return Ok(error.into()),
         };
-        match self.store(user, &posted.content, posted.keys(), || access::may(Permission::Moderate))? {
+        match self.store(user, &posted.content, posted.keys())? {
             Outcome::Stored(seq, message) => {
                 let response = Response::json_text(frames::posted(&message));
                 self.broadcast(seq, message)?;
