@@ -323,6 +323,11 @@ async fn users_are_refused_with_503_without_a_valid_answer() {
     assert!(!log.contains("for want of a permission"), "nobody decided that");
 }
 
+/// A server that waits long for decisions, and has no limits of a user and of an address.
+const PATIENT: &str = "authorize_timeout = \"30s\"\n[limits]\nrequests_per_user = 0\nrequests_per_address = 0\n\
+                       messages_per_second_per_user = 0\nconnects_per_second_per_address = 0\n\
+                       connections_per_address = 0";
+
 /// Waits until so many lines of the log have all these parts.
 async fn wait_for_line(server: &Server, parts: &[&str], count: usize) {
     let is_meant = |line: &&str| parts.iter().all(|part| line.contains(part));
@@ -338,9 +343,7 @@ async fn wait_for_line(server: &Server, parts: &[&str], count: usize) {
 async fn one_user_takes_a_part_of_the_questions_at_once() {
     let answer = json!({ "permissions": ["read"], "expiresIn": 60 }).to_string();
     let back_end = BackEnd::start(Mode::Held(answer)).await;
-    let more = "authorize_timeout = \"30s\"\n[limits]\nrequests_per_user = 0\nrequests_per_address = 0\n\
-                messages_per_second_per_user = 0\nconnects_per_second_per_address = 0\nconnections_per_address = 0";
-    let server = server_of(&back_end, more).await;
+    let server = server_of(&back_end, PATIENT).await;
     let (ana, bo) = (token("ana"), token("bo"));
     let get = async |token: &str, room: usize| {
         ask(&server, Method::GET, &format!("/rooms/r{room}/messages"), token, "").await.status
@@ -383,9 +386,7 @@ async fn an_absurdly_long_life_of_an_answer_ends_after_five_minutes() {
 async fn joins_at_once_cost_one_question_for_each_user_and_room() {
     let answer = json!({ "permissions": ["read"], "expiresIn": 60 }).to_string();
     let back_end = BackEnd::start(Mode::Held(answer)).await;
-    let more = "authorize_timeout = \"30s\"\n[limits]\nrequests_per_user = 0\nrequests_per_address = 0\n\
-                messages_per_second_per_user = 0\nconnects_per_second_per_address = 0\nconnections_per_address = 0";
-    let server = server_of(&back_end, more).await;
+    let server = server_of(&back_end, PATIENT).await;
     let (ana, bo) = (token("ana"), token("bo"));
     let requests = (0..300).map(|number| {
         let (token, room) = (if number % 2 == 0 { &ana } else { &bo }, ["a", "b", "c"][number % 3]);

@@ -52,54 +52,33 @@ impl Usage {
 
     /// All amounts, in the order of the fields.
     pub fn amounts(&self) -> [u64; Self::AMOUNTS] {
-        let Usage { events, turns, cpu_ns, awake_ms, asleep_ms, connected_ms, .. } = *self;
-        let Usage { bytes_in, bytes_out, deliveries, byte_seconds, timers, calls, .. } = *self;
-        [
-            events,
-            turns,
-            cpu_ns,
-            awake_ms,
-            asleep_ms,
-            connected_ms,
-            bytes_in,
-            bytes_out,
-            deliveries,
-            byte_seconds,
-            timers,
-            calls,
-        ]
+        let mut copy = *self;
+        copy.amounts_mut().map(|amount| *amount)
     }
 
     /// The reverse of [`amounts`](Self::amounts).
     pub fn from_amounts(amounts: [u64; Self::AMOUNTS]) -> Self {
-        let [
-            events,
-            turns,
-            cpu_ns,
-            awake_ms,
-            asleep_ms,
-            connected_ms,
-            bytes_in,
-            bytes_out,
-            deliveries,
-            byte_seconds,
-            timers,
-            calls,
-        ] = amounts;
-        Usage {
-            events,
-            turns,
-            cpu_ns,
-            awake_ms,
-            asleep_ms,
-            connected_ms,
-            bytes_in,
-            bytes_out,
-            deliveries,
-            byte_seconds,
-            timers,
-            calls,
-        }
+        let mut usage = Usage::default();
+        usage.amounts_mut().into_iter().zip(amounts).for_each(|(place, amount)| *place = amount);
+        usage
+    }
+
+    /// The only list of the fields: a new field is added here, at the end.
+    fn amounts_mut(&mut self) -> [&mut u64; Self::AMOUNTS] {
+        [
+            &mut self.events,
+            &mut self.turns,
+            &mut self.cpu_ns,
+            &mut self.awake_ms,
+            &mut self.asleep_ms,
+            &mut self.connected_ms,
+            &mut self.bytes_in,
+            &mut self.bytes_out,
+            &mut self.deliveries,
+            &mut self.byte_seconds,
+            &mut self.timers,
+            &mut self.calls,
+        ]
     }
 
     /// Adds other amounts.
