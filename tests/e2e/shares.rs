@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::admin::admin;
 use crate::command_line::run;
 use crate::harness::{Answer, BASE, Server, within};
 use crate::outbound::PausedServer;
@@ -381,6 +382,33 @@ async fn an_unread_event_stream_holds_at_most_two_queues() {
     assert!(goodbye && kept.windows(11).any(|bytes| bytes == b"\"code\":1013"), "{}", kept.len());
     assert!(kept.len() <= 2 * 65_536 + (16 << 10), "it held {} bytes", kept.len());
     server.wait_for_refusal("socket_queue_bytes").await;
+}
+
+#[tokio::test]
+async fn a_closed_stream_that_nobody_reads_leaves_its_room_at_once() {
+    let server = unruly_jwt_server("", "messages_per_second = 1_000\nwrite_timeout = \"1h\"").await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    let path = format!("{BASE}/rooms/a/ws");
+    let mut talker = server.connect(&path, &[("authorization", &ana)]).await.unwrap();
+    talker.expect_text("welcome").await;
+    // The client reads nothing more than its window, so the stream cannot say goodbye.
+    let sender = connect_http2::<Empty<Bytes>>(&server, 1_024).await;
+    let listener = get_over_http2(&sender, "/rooms/a/events", &bo).await;
+    assert_eq!(listener.status(), 200);
+    let text = "x".repeat(8_000);
+    for _ in 0..4 {
+        talker.expect_reply(&format!("all {text}"), &text).await;
+    }
+    let sockets = async || {
+        let room = admin(&server, Method::GET, "/rooms/rooms/a", "").await.json();
+        let user = admin(&server, Method::GET, "/users/bo", "").await.json();
+        (room["sockets"].as_u64().unwrap(), user["sockets"].as_u64().unwrap())
+    };
+    assert_eq!(sockets().await, (2, 1));
+    let revoked = admin(&server, Method::POST, "/revocations", r#"{"user":"bo"}"#).await;
+    assert_eq!((revoked.status.as_u16(), &revoked.json()["closed"]), (200, &json!(1)));
+    within(async { while sockets().await != (1, 0) {} }).await;
+    drop(listener);
 }
 
 #[tokio::test]

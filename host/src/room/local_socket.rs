@@ -14,6 +14,7 @@ use super::Rooms;
 use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
 use super::seat::{Delivered, Seat};
+use crate::lock::Lock;
 use crate::model::{
     Address, Client, ClientKind, Close, Message, OutboundMessage, Permission, Permissions, Request, User, UserAccess,
     forbidden_frame,
@@ -22,8 +23,7 @@ use crate::model::{
 /// A client of a room in this process. Dropping it leaves the room.
 pub struct LocalSocket {
     client: Arc<LocalClient>,
-    /// Absent once the room was notified of the close.
-    seat: Option<Seat>,
+    seat: Arc<LocalSeat>,
     /// Parts of a merged message that were not returned yet.
     parts: VecDeque<OutboundMessage>,
     /// The permission that sending takes.
@@ -43,6 +43,19 @@ pub enum Received {
     Message(Message),
     /// The room or the host closed the connection, with this WebSocket close code and reason. Nothing follows.
     Closed(u16, String),
+}
+
+/// The place in the room; absent once the room was notified of the close.
+struct LocalSeat(Lock<Option<Seat>>);
+
+impl LocalSeat {
+    fn end(&self, close: Close) {
+        // Released first: the room may close other clients meanwhile.
+        let seat = self.0.lock().take();
+        if let Some(seat) = seat {
+            seat.close(close);
+        }
+    }
 }
 
 /// The room has gone, or has closed this connection.
@@ -95,7 +108,8 @@ impl Rooms {
             client.close(GOING_AWAY.0, GOING_AWAY.1);
         }
         let to_send = self.namespace(address.namespace()).map_or(Permission::Write, |namespace| namespace.to_send);
-        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new(), to_send, may_send: true })
+        let seat = Arc::new(LocalSeat(Lock::new(Some(seat))));
+        Ok(LocalSocket { client, seat, parts: VecDeque::new(), to_send, may_send: true })
     }
 }
 
@@ -153,10 +167,11 @@ impl LocalSocket {
             // Registers before the check, so that it misses no notification of free space.
             let mut resumed = pin!(self.client.resumed.notified());
             resumed.as_mut().enable();
-            let Some(seat) = self.seat.as_ref().filter(|_| !self.client.inner.lock().closing) else {
-                return Err(SocketClosed);
+            let delivered = match &*self.seat.0.lock() {
+                Some(seat) if !self.client.inner.lock().closing => deliver(seat),
+                _ => return Err(SocketClosed),
             };
-            if let Poll::Ready(delivered) = deliver(seat) {
+            if let Poll::Ready(delivered) = delivered {
                 return delivered;
             }
             resumed.await;
@@ -181,14 +196,17 @@ impl LocalSocket {
     }
 
     /// Leaves the room with this code and reason.
-    pub fn close(mut self, code: u16, reason: &str) {
+    pub fn close(self, code: u16, reason: &str) {
         self.end(Close { code, reason: reason.into(), clean: true });
     }
 
     /// The user of this socket has another access from now on. Fails: with the access, while the queue of the room is
     /// full; the caller tries again.
     pub(crate) fn try_set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
-        self.seat.as_ref().map_or(Ok(()), |seat| seat.set_access(access))
+        match &*self.seat.0.lock() {
+            Some(seat) => seat.set_access(access),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
@@ -215,6 +233,28 @@ impl LocalSocket {
         self.client.clone()
     }
 
+    /// Ends when the socket is closed, and tells the room then, although nobody reads the socket. Otherwise the room
+    /// would keep a client that it cannot reach until that takes what waits for it.
+    pub(crate) fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (client, seat) = (self.client.clone(), self.seat.clone());
+        async move {
+            let close = loop {
+                // Registers before the check, so that it misses no notification.
+                let mut resumed = pin!(client.resumed.notified());
+                resumed.as_mut().enable();
+                {
+                    let inner = client.inner.lock();
+                    if inner.closing {
+                        break inner.close.clone();
+                    }
+                }
+                resumed.await;
+            };
+            let close = close.map(|(code, reason)| Close { code, reason, clean: true });
+            seat.end(close.unwrap_or_else(Close::lost));
+        }
+    }
+
     /// The same socket for a client with these permissions.
     pub(super) fn restricted_to(mut self, permissions: Permissions) -> Self {
         self.may_send = permissions.has(self.to_send);
@@ -223,7 +263,7 @@ impl LocalSocket {
 
     /// Answers a message with an error, as a WebSocket would. The room does not see it.
     fn refuse(&self, message: &Message) -> Result<(), SocketClosed> {
-        if self.seat.is_none() || self.client.inner.lock().closing {
+        if self.seat.0.lock().is_none() || self.client.inner.lock().closing {
             return Err(SocketClosed);
         }
         self.client.enqueue(&OutboundMessage::new(Message::Text(forbidden_frame(self.to_send, message))));
@@ -236,10 +276,8 @@ impl LocalSocket {
         self.end(Close { code, reason: reason.into(), clean: true });
     }
 
-    fn end(&mut self, close: Close) {
-        if let Some(seat) = self.seat.take() {
-            seat.close(close);
-        }
+    fn end(&self, close: Close) {
+        self.seat.end(close);
     }
 }
 
@@ -251,6 +289,7 @@ impl Drop for LocalSocket {
             inner.queue = VecDeque::new();
         }
         self.end(Close::lost());
+        self.client.resumed.notify_waiters();
     }
 }
 
@@ -262,7 +301,8 @@ mod tests {
 
     fn socket(max_bytes: usize) -> LocalSocket {
         let client = Arc::new(LocalClient::new(max_bytes, LimitHits::default(), ClientKind::Local));
-        LocalSocket { client, seat: None, parts: VecDeque::new(), to_send: Permission::Write, may_send: true }
+        let seat = Arc::new(LocalSeat(Lock::default()));
+        LocalSocket { client, seat, parts: VecDeque::new(), to_send: Permission::Write, may_send: true }
     }
 
     fn text(text: &str) -> OutboundMessage {

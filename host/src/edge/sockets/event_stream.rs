@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::close::CloseReason;
-use super::registry::{Registration, TokenIdentity};
+use super::registry::TokenIdentity;
 use crate::clock::{self, UnixMillis};
 use crate::edge::access::socket_access::{Renewed, SocketAccess};
 use crate::edge::admission::socket_permits::SocketPermits;
@@ -70,8 +70,13 @@ pub(in crate::edge) async fn connect(
     if verified.expires_at.is_some() || access.ends_at().is_some() {
         tokio::spawn(close_in_time(local_socket.client(), verified.expires_at, ends));
     }
+    let registration = edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room(), address);
+    let left = local_socket.left();
+    tokio::spawn(async move {
+        left.await;
+        drop(registration);
+    });
     let stream = EventStream {
-        _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room(), address),
         answer_ends,
         permissions: access.first_frame().map(|frame| encode(&Message::Text(frame), None)),
         access,
@@ -147,7 +152,6 @@ pub(in crate::edge) struct EventStream {
     expires_at: Option<UnixMillis>,
     said_at: Instant,
     alarm: Pin<Box<Sleep>>,
-    _registration: Registration,
     _admitted: SocketPermits,
 }
 
