@@ -4,6 +4,7 @@
 //! reads them and produces turns, `store` keeps those that must last.
 
 mod address;
+mod characters;
 mod claims;
 mod client_id;
 mod event;
@@ -19,6 +20,7 @@ mod turn;
 mod usage;
 
 pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
+pub use characters::may_mislead;
 pub use claims::{Claims, ClaimsTooLong, UserAccess};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame, forbidden_frame};
 pub use event::{Close, Event};

@@ -19,7 +19,7 @@ use crate::edge::response::json::json_response;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::limits::USAGE_ROWS;
-use crate::model::{Address, HOUR_MS, Hour, Usage, UsageBy, UsagePage, UsageQuery, UsageSubject, hour_of};
+use crate::model::{Address, HOUR_MS, Hour, Usage, UsageBy, UsagePage, UsageQuery, UsageSubject, hour_of, may_mislead};
 use crate::room::USAGE_KEPT_HOURS;
 
 /// The rows of a page, if the request does not say.
@@ -204,7 +204,8 @@ fn csv_response(query: &UsageQuery, page: &UsagePage) -> Response<Body> {
 }
 
 /// A name as a field of CSV. Names come from clients: in a spreadsheet, one that begins like a formula would be run, so
-/// it gets an apostrophe; a control character would break the line or a terminal, so it is escaped.
+/// it gets an apostrophe; a control character would break the line or a terminal, and an invisible one would make it look
+/// like another name, so both are escaped.
 fn csv_text(name: &str) -> String {
     let mut field = String::from("\"");
     if name.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n', '\'']) {
@@ -213,7 +214,7 @@ fn csv_text(name: &str) -> String {
     for letter in name.chars() {
         match letter {
             '"' => field.push_str("\"\""),
-            letter if letter.is_control() => field.extend(letter.escape_unicode()),
+            letter if may_mislead(letter) => field.extend(letter.escape_unicode()),
             letter => field.push(letter),
         }
     }
@@ -236,6 +237,8 @@ mod tests {
             ("＝1", r#""'＝1""#),
             ("a\r\n=1", r#""a\u{d}\u{a}=1""#),
             ("\x1b[2J", r#""\u{1b}[2J""#),
+            ("lob\u{200b}by\u{202e}", r#""lob\u{200b}by\u{202e}""#),
+            ("Grüße 日本", r#""Grüße 日本""#),
         ] {
             assert_eq!(csv_text(name), field);
         }

@@ -3,17 +3,29 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use dormouse::clock;
+use dormouse::model::may_mislead;
 use serde_json::Value;
 
 use crate::print;
 
-/// Control characters could be commands, and characters that change the direction of text or take no place could make
-/// it look like another one.
-fn may_mislead(char: char) -> bool {
-    let is_invisible = matches!(char,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    char.is_control() || is_invisible
+/// A count with its noun: `1 entry`, `2 entries`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if count == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
+/// A count in an answer with its noun; 0 if it is absent.
+pub(crate) fn count_of(object: &Value, key: &str, noun: &str) -> String {
+    counted(object[key].as_u64().unwrap_or_default(), noun)
+}
+
+/// What an answer says of the sockets that were closed.
+pub(super) fn closed_sockets(answer: &Value) -> String {
+    let is_one = answer["closed"].as_u64() == Some(1);
+    format!("{} {} closed", count_of(answer, "closed", "socket"), if is_one { "is" } else { "are" })
 }
 
 /// A name as a terminal may show it: characters that could mislead are escaped.
@@ -94,6 +106,15 @@ pub(super) fn clock_time(time: &Value) -> String {
     full.split_once('T').map_or(full.clone(), |(_, time)| time.into())
 }
 
+/// A moment in Unix seconds, in UTC. Beyond the year 9999 there is only the number.
+pub(super) fn moment(seconds: u64) -> String {
+    const LAST: u64 = 253_402_300_799;
+    match seconds {
+        0..=LAST => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(),
+        _ => format!("Unix second {seconds}"),
+    }
+}
+
 /// A name as one argument in a shell, quoted; absent if it has characters that are only shown escaped. People paste it,
 /// and clients choose names.
 pub(crate) fn as_argument(text: &str) -> Option<String> {
@@ -132,6 +153,13 @@ mod tests {
         for name in ["a\u{200b}", "\x1b[2J", "a\nb"] {
             assert_eq!(as_argument(name), None, "{name:?}");
         }
+    }
+
+    #[test]
+    fn one_of_a_kind_has_no_plural() {
+        let shown = [(0, "entry"), (1, "entry"), (2, "entry"), (1, "room"), (1_000, "room")];
+        let shown = shown.map(|(count, noun)| counted(count, noun));
+        assert_eq!(shown, ["0 entries", "1 entry", "2 entries", "1 room", "1000 rooms"]);
     }
 
     #[test]

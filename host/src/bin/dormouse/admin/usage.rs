@@ -186,7 +186,7 @@ fn print_rows(by: By, answer: &Value) -> anyhow::Result<()> {
     let rows = answer["rows"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
     table::print_table(&headings, &rows)?;
     let [from, until] = ["from", "until"].map(|key| answer[key].as_str().map(table::shown).unwrap_or_default());
-    print::line(format_args!("from {from} until {until}"))
+    print::line(format_args!("from {from} until {until}, without the last half minute of rooms that are awake"))
 }
 
 fn number(row: &Value, key: &str) -> f64 {
