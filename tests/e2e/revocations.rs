@@ -1,6 +1,7 @@
 //! Revocation: users and tokens are disconnected and stay out.
 
 use std::net::SocketAddr;
+use std::process::Output;
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::admin::{failure, printed};
 use crate::harness::{self, Answer, BASE, Client, EventStream, Server, within};
 use crate::tokens::{SECRET, now_s, request_with_token, server_with_secret, token_with, with_secret};
 
@@ -44,6 +46,45 @@ async fn ticket(server: &Server, token: &str) -> String {
 fn assert_revoked(answer: &Answer) {
     answer.is_problem(401);
     assert_eq!(answer.json()["detail"], "the token was revoked");
+}
+
+/// Runs a command that asks the admin listener.
+async fn run(server: &Server, args: &[&str]) -> Output {
+    crate::admin::command(server, args).await
+}
+
+#[tokio::test]
+async fn users_and_tokens_are_revoked_from_the_command_line() {
+    let server = server_with_secret(ADMIN).await;
+    let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({ "jti": "t-1", "exp": now_s() + 600 })));
+    let mut socket = join(&server, &ana).await.unwrap();
+    let said = printed(&run(&server, &["revoke", "user", "ana"]).await);
+    assert_eq!(said, "user ana is revoked; 1 socket is closed\n");
+    assert_eq!(socket.recv_close().await.0, 4403);
+    assert_revoked(&join(&server, &ana).await.err().expect("it is refused"));
+    let exp = (now_s() + 600).to_string();
+    let said = printed(&run(&server, &["revoke", "token", "t-1", "--exp", &exp]).await);
+    assert_eq!(said, "token t-1 is revoked; 0 sockets are closed\n");
+    assert_revoked(&join(&server, &bo).await.err().expect("it is refused"));
+    let said = printed(&run(&server, &["revoke", "user", "cy", "--room", "ROOMS/lobby"]).await);
+    assert!(said.starts_with("user cy in ROOMS/lobby is revoked; "), "{said}");
+    let wrong = failure(&run(&server, &["revoke", "user", "cy", "--room", "rooms/*"]).await);
+    assert!(wrong.contains("there is no such room"), "{wrong}");
+
+    let list = printed(&run(&server, &["revocations", "list"]).await);
+    let columns = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>();
+    let rows = list.lines().skip(1).map(columns).collect::<Vec<_>>();
+    assert_eq!(rows, [["user", "ana", "tokens"], ["token", "t-1", "until"], ["user", "cy", "rooms/lobby"]], "{list}");
+    let shown: Value = serde_json::from_str(&printed(&run(&server, &["revocations", "list", "--json"]).await)).unwrap();
+    assert_eq!(shown["revocations"].as_array().unwrap().len(), 3);
+
+    for removed in [&["user", "ana"][..], &["token", "t-1"], &["user", "cy", "--room", "rooms/lobby"]] {
+        let said = printed(&run(&server, &[&["revocations", "remove"][..], removed].concat()).await);
+        assert!(said.ends_with(" is no longer revoked\n"), "{said}");
+    }
+    let again = failure(&run(&server, &["revocations", "remove", "user", "ana"]).await);
+    assert!(again.contains("that is not revoked"), "{again}");
+    join(&server, &ana).await.unwrap();
 }
 
 /// Issued a while ago, so that the same second is in no doubt.

@@ -61,6 +61,10 @@ enum Command {
     Rooms(admin::rooms::Rooms),
     /// List connected users, show one, and disconnect one
     Users(admin::users::Users),
+    /// Refuse a user or a token from now on, and close its sockets
+    Revoke(admin::revocations::Revoke),
+    /// List what is revoked, and remove a revocation
+    Revocations(admin::revocations::Revocations),
     /// Follow what happens in rooms, as it happens
     Tail(admin::tail::Tail),
     /// Print the last actions of operators
@@ -148,6 +152,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Rooms(args) => admin::rooms::run(&args),
         Command::Users(args) => admin::users::run(&args),
+        Command::Revoke(args) => admin::revocations::revoke(&args),
+        Command::Revocations(args) => admin::revocations::run(&args),
         Command::Tail(args) => admin::tail::run(&args),
         Command::Audit(args) => admin::audit::run(&args),
         Command::Usage(args) => admin::usage::run(&args),
