@@ -80,13 +80,13 @@ fn read(file: &PathBuf) -> anyhow::Result<Bytes> {
 fn said(answer: &Value, is_rollback: bool) -> String {
     let target = table::shown(answer["target"].as_str().unwrap_or_default());
     let version = short(&answer["version"]);
-    let tried = answer["tried_rooms"].as_u64().unwrap_or_default();
+    let tried = table::count_of(answer, "tried_rooms", "room");
     match (is_rollback, answer["changed"] == true, answer["canary"] == true) {
         (true, ..) => format!("{target}: rolled back to {version}"),
         (_, false, _) => format!("{target}: {version} is there already"),
         (_, _, canary) => {
             let to = if canary { "some rooms take" } else { "each room takes" };
-            format!("{target}: {to} {version} at its next event (tried on {tried} rooms); see --status")
+            format!("{target}: {to} {version} at its next event (tried on {tried}); see --status")
         }
     }
 }

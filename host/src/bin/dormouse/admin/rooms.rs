@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::room_file;
-use super::table::{self, ago, size, text, until};
+use super::table::{self, ago, count_of, size, text, until};
 use super::{AdminArgs, AdminClient, path, whole};
 use crate::print;
 
@@ -206,11 +206,12 @@ pub(crate) fn run(args: &Rooms) -> anyhow::Result<()> {
         Command::Close(args) => args.admin.run(async |client| {
             let body = args.reason.as_ref().map(|reason| json!({ "reason": reason }));
             let answer = args.room.act(client, "close", body).await?;
-            args.admin.print(&answer, |answer| print::line(format_args!("{} sockets are closed", answer["closed"])))
+            args.admin.print(&answer, |answer| print::line(table::closed_sockets(answer)))
         }),
         Command::Broadcast(args) => args.admin.run(async |client| {
             let answer = args.room.act(client, "broadcast", Some(json!({ "text": args.text }))).await?;
-            args.admin.print(&answer, |answer| print::line(format_args!("sent to {} sockets", answer["sockets"])))
+            args.admin
+                .print(&answer, |answer| print::line(format_args!("sent to {}", count_of(answer, "sockets", "socket"))))
         }),
         Command::Sleep(args) => args.admin.run(async |client| {
             let answer = args.room.act(client, "sleep", None).await?;
@@ -230,7 +231,7 @@ pub(crate) fn run(args: &Rooms) -> anyhow::Result<()> {
             let answer = whole(client.send(Method::DELETE, &path, Default::default()).await?).await?;
             args.admin.print(&answer, |answer| {
                 let closed = answer["closed"].as_u64().filter(|closed| *closed > 0);
-                let closed = closed.map(|closed| format!("; {closed} sockets were closed")).unwrap_or_default();
+                let closed = closed.map(|closed| format!("; sockets that were closed: {closed}")).unwrap_or_default();
                 print::line(format_args!("{} is deleted{closed}", table::shown(&text(answer, "deleted"))))
             })
         }),
@@ -293,12 +294,15 @@ fn print_room(room: &Value) -> anyhow::Result<()> {
         (_, true) => format!("asleep for {}, in memory", table::since(&room["since"])),
         _ => "asleep, on disk".into(),
     };
-    let entries = format!("{}{}", text(room, "entries"), if flag("moreEntries") { " or more" } else { "" });
+    let entries = match flag("moreEntries") {
+        true => format!("{} or more entries", text(room, "entries")),
+        false => count_of(room, "entries", "entry"),
+    };
     let facts = [
         ("room", text(room, "room")),
         ("state", state),
         ("component", format!("{}, contract {}", text(room, "component"), text(room, "contract"))),
-        ("storage", format!("{} in {entries} entries", size(&room["storageBytes"]))),
+        ("storage", format!("{} in {entries}", size(&room["storageBytes"]))),
         ("commit", format!("{}, incarnation {}", text(room, "commit"), text(room, "incarnation"))),
         ("last event", ago(&room["lastEventAt"])),
         ("events", format!("{}, {} a second", text(room, "events"), rate(&room["eventsPerSecond"]))),
@@ -353,11 +357,11 @@ fn print_reasons(heading: &str, answer: &Value) -> anyhow::Result<()> {
     for because in answer["awakeBecause"].as_array().into_iter().flatten() {
         let reason = match because["reason"].as_str().unwrap_or_default() {
             "turn" => format!("a turn that has run for {}", table::since(&because["since"])),
-            "events-waiting" => format!("{} events that wait", because["events"]),
-            "disk" => format!("{} turns that wait for the disk", because["turns"]),
+            "events-waiting" => format!("waiting events: {}", because["events"]),
+            "disk" => format!("turns that wait for the disk: {}", because["turns"]),
             "events" => format!("{} events a second", rate(&because["perSecond"])),
             "timer" => format!("a timer, due {}", until(&because["dueAt"])),
-            "posts" => format!("{} posts that are not accepted yet", because["waiting"]),
+            "posts" => format!("posts that are not accepted yet: {}", because["waiting"]),
             "recent-event" => format!("a recent event; without another it sleeps {}", until(&because["sleepsAt"])),
             other => table::shown(other),
         };

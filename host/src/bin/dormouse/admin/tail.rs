@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use serde_json::Value;
 
-use super::table::{self, clock_time, micros, size, text};
+use super::table::{self, clock_time, count_of, micros, size, text};
 use super::{AdminArgs, path};
 use crate::print;
 
@@ -75,12 +75,12 @@ fn for_people(line: &Value) -> String {
         "turn" => {
             let refused = line["refused"].as_str().map(|reason| format!(", refused with {reason}")).unwrap_or_default();
             format!(
-                "{}{} {}, CPU {}, {} outputs, commit {}{refused}",
+                "{}{} {}, CPU {}, {}, commit {}{refused}",
                 text(line, "event"),
                 by(line),
                 size(&line["bytes"]),
                 micros(&line["cpuMicros"]),
-                line["outputs"],
+                count_of(line, "outputs", "output"),
                 line["commit"]
             )
         }
@@ -89,10 +89,15 @@ fn for_people(line: &Value) -> String {
             format!("{}{} FAILED, CPU {cpu}: {}", text(line, "event"), by(line), text(line, "error"))
         }
         "commit" => {
-            format!("commit {} durable after {}, {} turns", line["commit"], micros(&line["micros"]), line["turns"])
+            format!(
+                "commit {} durable after {}, {}",
+                line["commit"],
+                micros(&line["micros"]),
+                count_of(line, "turns", "turn")
+            )
         }
         "log" => format!("{}: {}", text(line, "level"), text(line, "line")),
-        "lost" => return format!("… {} lines were lost: this reader was too slow", line["lines"]),
+        "lost" => return format!("… {} lost: this reader was too slow", count_of(line, "lines", "line")),
         _ => return line.to_string(),
     };
     format!("{} {} {said}", clock_time(&line["time"]), text(line, "room"))

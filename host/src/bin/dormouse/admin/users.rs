@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Users) -> anyhow::Result<()> {
             let body = args.room.as_ref().map(|room| json!({ "room": room }).to_string()).unwrap_or_default();
             let to = path(&["users", &args.user, "disconnect"], &[]);
             let answer = whole(client.send(Method::POST, &to, body.into()).await?).await?;
-            args.admin.print(&answer, |answer| print::line(format_args!("{} sockets are closed", answer["closed"])))
+            args.admin.print(&answer, |answer| print::line(table::closed_sockets(answer)))
         }),
     }
 }
