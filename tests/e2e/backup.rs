@@ -8,9 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormouse::guest::component_hash;
+use dormouse::limits;
 use dormouse::store::backup::{self, BackupError};
 use hyper::Method;
 use rand::{Rng, RngExt};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::admin::{admin, command, failure, printed};
 use crate::command_line;
-use crate::harness::{Server, TEST_TIMEOUT, more_than_is_free, within};
+use crate::harness::{self, Server, TEST_TIMEOUT, more_than_is_free, within};
 use crate::room_files::{import, room_file};
 use crate::seeds::{random_choices, seed};
 use crate::workload::{Process, Workload};
@@ -209,6 +212,23 @@ async fn a_server_killed_during_a_backup_leaves_no_backup() {
 }
 
 #[tokio::test]
+async fn an_interrupted_command_leaves_nothing() {
+    let server = full_server().await;
+    for (signal, said) in [(Signal::INT, "interrupted"), (Signal::TERM, "terminated")] {
+        let mut held = Held::before(&server, 1 << 20).await;
+        let copy = server.directory.path().join("backup");
+        let child = spawn_backup(&copy, &held.url());
+        held.wait_until_held().await;
+        kill_process(Pid::from_child(&child), signal).expect("it runs");
+        let failed = failure(&output(child).await);
+        assert!(failed.contains(&format!("{said}; nothing was kept")), "{failed}");
+        assert!(!copy.exists(), "the directory was made for it");
+        held.release();
+        server.wait_for_log("a backup broke off").await;
+    }
+}
+
+#[tokio::test]
 async fn a_command_killed_during_a_backup_leaves_an_unfinished_file() {
     let server = full_server().await;
     let mut held = Held::before(&server, 1 << 20).await;
@@ -371,6 +391,80 @@ async fn a_restored_room_has_another_incarnation() {
 async fn a_server_whose_disk_is_full_can_be_backed_up() {
     let server = Server::with(&more_than_is_free()).await;
     printed(&command(&server, &["backup", text(&server.directory.path().join("backup"))]).await);
+}
+
+/// Runs a restore whose files may not be longer than so many blocks of 512 bytes, as on a disk that becomes full.
+fn restore_within(backup: &Path, data: &Path, blocks: u32) -> Output {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_dormouse"), "restore", text(backup), "--data", text(data)]);
+    command.output().expect("a shell starts")
+}
+
+#[tokio::test]
+async fn a_restore_that_finds_no_space_says_what_to_do() {
+    let server = full_server().await;
+    let copy = server.directory.path().join("backup");
+    printed(&command(&server, &["backup", text(&copy)]).await);
+    let data = server.directory.path().join("restored");
+    let said = failure(&restore_within(&copy, &data, 4_096));
+    assert!(said.contains(&format!("{} is unfinished", data.display())), "{said}");
+    assert!(said.contains("File too large") && !said.contains("Fjall"), "{said}");
+    assert!(said.contains("Remove the directory, free some space if its disk is full, and restore again"), "{said}");
+    let again = failure(&restore(&copy, &data));
+    assert!(again.contains("is not empty"), "{again}");
+    fs::remove_dir_all(&data).unwrap();
+    printed(&restore(&copy, &data));
+}
+
+#[tokio::test]
+async fn a_backup_during_deploys_has_the_versions_that_its_journal_names() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    fs::write(directory.path().join("room.wasm"), large_version(0)).unwrap();
+    let config = "[namespaces.ROOMS]\ncomponent = \"room.wasm\"\n";
+    let server = Server::in_directory(directory, config).await;
+    let deploy = async |number| {
+        let answer =
+            harness::request(server.admin_address(), Method::POST, "/deploys/ROOMS", &[], large_version(number)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    deploy(1).await;
+    let mut held = Held::before(&server, 1 << 20).await;
+    let copy = server.directory.path().join("backup");
+    let child = spawn_backup(&copy, &held.url());
+    // It stands still in the middle of the first component.
+    held.wait_until_held().await;
+    for number in 2..4 + limits::DEPLOYED_VERSIONS as u32 {
+        deploy(number).await;
+    }
+    held.release();
+    printed(&output(child).await);
+    let other = Arc::new(TempDir::new().unwrap());
+    printed(&restore(&copy, &other.path().join("data")));
+    fs::copy(server.directory.path().join("room.wasm"), other.path().join("room.wasm")).unwrap();
+    let restored = Server::in_directory(other, config).await;
+    assert_eq!(restored.api(Method::GET, "/rooms/lobby/messages", "ana", "").await.status, 200);
+}
+
+/// A component of 12 MiB: two of them are more than the buffers of two sockets hold. Its hash comes before the name of
+/// the journal.
+fn large_version(number: u32) -> Vec<u8> {
+    (0_u32..)
+        .map(|attempt| {
+            // A custom section, which has no meaning.
+            let content = format!("{number} {attempt} {}", " ".repeat(12 << 20));
+            let section = [b"\x07padding".as_slice(), content.as_bytes()].concat();
+            let mut length = section.len();
+            let mut wasm = [dormouse_bundle::CHAT_ROOM, &[0]].concat();
+            while length >= 0x80 {
+                wasm.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            wasm.push(length as u8);
+            [wasm, section].concat()
+        })
+        .find(|wasm| component_hash(wasm).as_str() < "d")
+        .expect("most are")
 }
 
 #[test]

@@ -8,6 +8,7 @@ use dormouse::store::backup::{Head, Step, Totals, check, restore};
 use serde_json::json;
 
 use crate::admin::progress::{Progress, bytes};
+use crate::admin::table::counted;
 use crate::print;
 
 /// The arguments of `dormouse restore`.
@@ -56,7 +57,8 @@ impl Restore {
             });
             return print::line(serde_json::to_string_pretty(&result)?);
         }
-        let size = bytes(size);
-        print::line(format_args!("{said}: {rooms} rooms, {records} records and {files} files, {size}, of {created}"))
+        let (rooms, records) = (counted(rooms, "room"), counted(records, "record"));
+        let (files, size) = (counted(files, "file"), bytes(size));
+        print::line(format_args!("{said}: {rooms}, {records} and {files}, {size}, of {created}"))
     }
 }

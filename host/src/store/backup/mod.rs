@@ -61,6 +61,29 @@ pub enum BackupError {
     /// The store cannot be read, or its records cannot be written.
     #[error("{0}")]
     Unreadable(String),
+    /// The data directory of a restore has too little space.
+    #[error(
+        "the disk of {path} has {free} bytes free, and the restore needs {needed}; nothing was written. Free some space, \
+         or restore to another disk"
+    )]
+    NoSpace {
+        /// The data directory.
+        path: PathBuf,
+        /// Free bytes.
+        free: u64,
+        /// Needed bytes.
+        needed: u64,
+    },
+    /// A restore failed in the middle.
+    #[error(
+        "{path} is unfinished: {problem}. Remove the directory, free some space if its disk is full, and restore again"
+    )]
+    Unfinished {
+        /// The data directory.
+        path: PathBuf,
+        /// The problem.
+        problem: String,
+    },
     /// The receiver has gone.
     #[error("the receiver of the backup has gone")]
     Stopped,

@@ -23,6 +23,8 @@ use crate::store::records::{self, Kind};
 const BATCH_BYTES: usize = 4 << 20;
 /// The cache of the engine, in bytes. A restore reads little.
 const CACHE_BYTES: u64 = 16 << 20;
+/// The journal keeps about so many bytes that are in the tables already.
+const JOURNAL_BYTES: u64 = 64 << 20;
 
 /// Checks the backup in `backup`, and makes the data directory `data` from it. When this returns, it is on the disk.
 /// `progress` gets whether it checks or writes, the bytes that were read, and all bytes.
@@ -41,8 +43,33 @@ pub fn restore(
     if !is_empty(data).map_err(BackupError::at(data))? {
         return Err(BackupError::NotEmpty(data.to_owned()));
     }
-    let checked = check(backup, &mut |read, all| progress(Step::Check, read, all))?;
+    let mut size = 0;
+    let checked = check(backup, &mut |read, all| {
+        size = all;
+        progress(Step::Check, read, all);
+    })?;
+    check_space(data, size)?;
     make(data).map_err(BackupError::at(data))?;
+    write_all(backup, data, progress)
+        .map_err(|error| match error {
+            BackupError::File { path, source } => format!("{} cannot be written: {source}", path.display()),
+            other => other.to_string(),
+        })
+        .map_err(|problem| BackupError::Unfinished { path: data.to_owned(), problem })
+        .map(|totals| (checked.0, totals))
+}
+
+/// Checks that the disk has space for the records and for the journal of the store, which has the last of them twice.
+fn check_space(data: &Path, size: u64) -> Result<(), BackupError> {
+    let needed = size + size.min(JOURNAL_BYTES);
+    // The directory may not exist yet, and some file systems do not know how much they have.
+    let folder = data.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let Ok(stat) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed { Err(BackupError::NoSpace { path: data.to_owned(), free, needed }) } else { Ok(()) }
+}
+
+fn write_all(backup: &Path, data: &Path, progress: &mut dyn FnMut(Step, u64, u64)) -> Result<Totals, BackupError> {
     let unfinished = data.join(UNFINISHED_RESTORE);
     let marker = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
     marker.and_then(|file| file.sync_all()).map_err(BackupError::at(&unfinished))?;
@@ -52,7 +79,7 @@ pub fn restore(
     writer.finish()?;
     fs::remove_file(&unfinished).map_err(BackupError::at(&unfinished))?;
     sync(data).map_err(BackupError::at(data))?;
-    Ok((checked.0, totals))
+    Ok(totals)
 }
 
 /// The two steps of a restore.

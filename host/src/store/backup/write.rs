@@ -2,9 +2,10 @@
 //! listener calls it and sends the bytes.
 #![expect(clippy::disallowed_methods, reason = "it reads the files of the data directory that belong to a backup")]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -77,14 +78,62 @@ fn files(
             Err(error) => return Err(BackupError::at(&path)(error)),
         };
         if found.is_dir() {
-            for (name, path) in inside(name, &path)? {
-                file(encoder, &name, &path, send)?;
+            for (name, opened) in at_one_moment(name, &path)? {
+                file(encoder, &name, &path, opened, send)?;
             }
-        } else if found.is_file() {
-            file(encoder, name, &path, send)?;
+        } else if found.is_file()
+            && let Some(opened) = open(&path)?
+        {
+            file(encoder, name, &path, opened, send)?;
         }
     }
     Ok(())
+}
+
+/// Opens a file; absent if it was removed meanwhile.
+fn open(path: &Path) -> Result<Option<File>, BackupError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(BackupError::at(path)(error)),
+    }
+}
+
+/// A directory is opened so often before the backup gives up. Its files change only with a deploy.
+const TRIES: usize = 100;
+
+/// The files of a directory as they are at one moment: the journal of deploys names components that are other files.
+/// Files there are replaced and removed as a whole, so all of them are opened, and opened again if one of them is
+/// another one after that. An open file stays as it is.
+fn at_one_moment(name: &str, directory: &Path) -> Result<Vec<(String, File)>, BackupError> {
+    for _ in 0..TRIES {
+        let mut opened = Vec::new();
+        let mut seen = Vec::new();
+        for (name, path) in inside(name, directory)? {
+            if let Some(file) = open(&path)? {
+                seen.push((name.clone(), identity(&file.metadata().map_err(BackupError::at(&path))?)));
+                opened.push((name, file));
+            }
+        }
+        let mut now = Vec::new();
+        for (name, path) in inside(name, directory)? {
+            match fs::symlink_metadata(&path) {
+                Ok(found) => now.push((name, identity(&found))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(BackupError::at(&path)(error)),
+            }
+        }
+        if now == seen {
+            return Ok(opened);
+        }
+    }
+    let path = directory.display();
+    Err(BackupError::Unreadable(format!("the files in {path} change all the time; make the backup again")))
+}
+
+/// Tells a file from a later one with the same name.
+fn identity(file: &Metadata) -> (u64, u64, i64, i64) {
+    (file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
 }
 
 /// The files in a directory, by name. Unfinished ones are left out.
@@ -101,20 +150,15 @@ fn inside(name: &str, directory: &Path) -> Result<Vec<(String, PathBuf)>, Backup
     Ok(files)
 }
 
-/// One file, as it is when it is opened: a file that is replaced stays whole, and one that grows is copied up to its
-/// length at this moment.
+/// One open file: one that was replaced meanwhile stays whole, and one that grows is copied up to its length at this
+/// moment.
 fn file(
     encoder: &mut Encoder,
     name: &str,
     path: &Path,
+    file: File,
     send: &mut dyn FnMut(Bytes) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        // It was removed since its directory was read.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(BackupError::at(path)(error)),
-    };
     let length = file.metadata().map_err(BackupError::at(path))?.len();
     let mut rest = file.take(length);
     loop {

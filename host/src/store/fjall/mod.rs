@@ -7,6 +7,7 @@
 pub(in crate::store) mod directory;
 pub(in crate::store) mod examine;
 
+use std::error::Error as _;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -137,6 +138,17 @@ fn pass(mut entries: Iter, reverse: bool, visit: &mut dyn FnMut(Bytes, Bytes) ->
 
 impl From<Error> for DiskError {
     fn from(error: Error) -> Self {
-        DiskError(error.to_string())
+        // The text of fjall is for its own developers. The operating system has a better one, if it is the cause.
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+                return DiskError(error.to_string());
+            }
+            cause = inner.source();
+        }
+        match error {
+            Error::Poisoned => DiskError("an earlier write failed, and nothing more is written".into()),
+            error => DiskError(error.to_string()),
+        }
     }
 }
