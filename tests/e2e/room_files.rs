@@ -46,12 +46,17 @@ pub(crate) fn room_file(entries: &[(String, String)]) -> String {
 
 /// `dormouse rooms import`, with this on stdin.
 pub(crate) async fn import(server: &Server, room: &str, file: &str) -> Output {
-    import_at(server.admin_address(), room, file).await
+    import_at(server.admin_address(), room, file, &[]).await
 }
 
-async fn import_at(admin: SocketAddr, room: &str, file: &str) -> Output {
+async fn import_by_force(server: &Server, room: &str, file: &str) -> Output {
+    import_at(server.admin_address(), room, file, &["--force"]).await
+}
+
+async fn import_at(admin: SocketAddr, room: &str, file: &str, args: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .args(["rooms", "import", room, "--admin", &format!("http://{admin}")])
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -188,9 +193,36 @@ async fn an_import_refuses_a_room_that_exists_or_is_in_use() {
     let unruly = Server::unruly("").await;
     let mut ana = unruly.join("used", "ana").await;
     ana.expect_text("welcome").await;
-    let said = failure(&import(&unruly, "ROOMS/used", &exported).await);
+    let said = failure(&import_by_force(&unruly, "ROOMS/used", &exported).await);
     assert!(said.contains("or has sockets"), "{said}");
     ana.expect_reply("say still here", "still here").await;
+}
+
+#[tokio::test]
+async fn a_room_of_another_component_is_imported_only_by_force() {
+    let server = Server::start().await;
+    send_messages(&server, "lobby", 1).await;
+    let exported = export(&server, "rooms/lobby").await;
+    assert_eq!(content(&exported), content(&export(&server, "ROOMS/lobby").await), "a namespace as in a path");
+    let said = failure(&import(&server, "presence/lobby", &exported).await);
+    assert!(
+        said.contains("exported from builtin:chat-room, and PRESENCE runs builtin:presence-tracker")
+            && said.contains("nothing was imported")
+            && said.contains("--force"),
+        "{said}"
+    );
+    let nothing = failure(&command(&server, &["rooms", "export", "presence/lobby"]).await);
+    assert!(nothing.contains("there is no room PRESENCE/lobby with stored data"), "{nothing}");
+    printed(&import_by_force(&server, "presence/lobby", &exported).await);
+    assert_eq!(content(&export(&server, "PRESENCE/lobby").await), content(&exported));
+    printed(&import(&server, "rooms/copy", &exported).await);
+    // The same component in another folder is no other one.
+    let line = exported.lines().next().unwrap();
+    let mut header: Value = serde_json::from_str(line).unwrap();
+    header["component"] = "elsewhere/builtin:chat-room".into();
+    let lines = content(&exported).into_iter().map(|line| serde_json::from_str(line).unwrap());
+    let moved = with_end(&[header].into_iter().chain(lines).collect::<Vec<_>>());
+    printed(&import(&server, "rooms/moved", &moved).await);
 }
 
 #[tokio::test]
@@ -227,7 +259,7 @@ async fn an_import_refuses_files_that_are_not_whole_and_right() {
         assert!(nothing.contains("there is no room ROOMS/new with stored data"), "{nothing}");
     }
     for (room, part) in
-        [("NONE/x", "there is no namespace NONE"), ("ROOMS", "is not a room"), ("ROOMS/\u{7}", "no control characters")]
+        [("NONE/x", "there is no such namespace"), ("ROOMS", "is not a room"), ("ROOMS/\u{7}", "no control characters")]
     {
         let said = failure(&import(&server, room, &good).await);
         assert!(said.contains(part), "{part}: {said}");
@@ -273,7 +305,7 @@ async fn an_import_is_whole_or_nothing_after_kill_9() {
             tokio::time::sleep(after).await;
             server.kill();
         };
-        let (imported, ()) = tokio::join!(import_at(address, "ROOMS/big", &file), killer);
+        let (imported, ()) = tokio::join!(import_at(address, "ROOMS/big", &file, &[]), killer);
         let server = server.crash_and_restart().await;
         let exported = command(&server, &["rooms", "export", "ROOMS/big"]).await;
         if exported.status.success() {

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Admin;
+use super::audit::Outcome;
 use super::download::download;
 use super::request::AdminRequest;
 use crate::clock;
@@ -16,9 +17,8 @@ use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::{Refusal, overloaded};
-use crate::limits::{ADMIN_DISCARD_TIMEOUT, ADMIN_STALL_TIMEOUT};
+use crate::limits::ADMIN_STALL_TIMEOUT;
 use crate::model::{Address, StorageFailed};
-use crate::room::RoomLookupError;
 use crate::store::transfer::{CheckedImport, Export, ImportError};
 
 /// Parts of an upload that wait to be checked and kept: each has the size of a read from the connection.
@@ -29,27 +29,36 @@ impl Admin {
     pub(super) async fn export_room(
         self: Arc<Self>,
         request: AdminRequest,
-        namespace: &str,
-        name: &str,
+        address: Address,
     ) -> Result<Response<Body>, Refusal> {
         request.no_more_parameters()?;
-        let address =
-            Address::new(namespace, name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
         let permit = self.exports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| overloaded("too many rooms are being exported"))?;
         self.audit.record(&request, "export", &format!("room {address}"), None).await?;
-        let about = self.edge.rooms.about(namespace);
+        let about = self.edge.rooms.about(address.namespace());
         let room = address.clone();
         let snapshot = self.edge.rooms.snapshot().map_err(unreadable)?;
         let export = tokio::task::spawn_blocking(move || Export::of(snapshot, &room, about)).await;
         let export = export.expect("reading a record does not panic").map_err(unreadable)?;
         let export = export
             .ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no room {address} with stored data")))?;
+        let (audit, recorded) = (self.audit.clone(), request.recorded.take());
         Ok(download(&self.edge, "application/jsonl", move |send| {
-            if let Err(error) = export.write(send) {
-                tracing::error!(%error, "an export broke off");
-            }
+            let mut is_received = true;
+            let written = export.write(&mut |portion| {
+                is_received = send(portion);
+                is_received
+            });
             drop(permit);
+            let outcome = match written {
+                Ok(()) if is_received => Outcome::Done,
+                Ok(()) => Outcome::Failed("its receiver has gone".into()),
+                Err(error) => {
+                    tracing::error!(%error, "an export broke off");
+                    Outcome::Failed(error.to_string())
+                }
+            };
+            audit.finish_blocking(&recorded, &outcome);
         }))
     }
 
@@ -58,23 +67,29 @@ impl Admin {
     pub(super) async fn import_room(
         self: Arc<Self>,
         mut request: AdminRequest,
-        namespace: &str,
-        name: &str,
+        address: &Address,
     ) -> Result<Response<Body>, Refusal> {
+        let force = request.parsed("force", "true or false")?.unwrap_or(false);
         request.no_more_parameters()?;
-        let room = self.edge.rooms.get(namespace, name).map_err(|error| match error {
-            RoomLookupError::Address(_) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
-            RoomLookupError::Namespace(_) => problem(StatusCode::NOT_FOUND, &error.to_string()),
-        })?;
-        let address = room.address();
         let _permit = self.imports.try_acquire().map_err(|_| overloaded("another room is being imported"))?;
         let import = self.received(&mut request).await?;
-        let detail = json!({ "exported as": import.address() });
+        let here = self.edge.rooms.about(address.namespace()).component;
+        if let (Some(there), Some(here), false) = (import.component(), &here, force)
+            && file_name(there) != file_name(here)
+        {
+            let detail = format!(
+                "the room was exported from {there}, and {} runs {here}, which may not understand its storage; nothing \
+                 was imported. If it does, import it with `force=true` (--force)",
+                address.namespace()
+            );
+            return Err(problem(StatusCode::CONFLICT, &detail).into());
+        }
+        let detail = json!({ "exported as": import.address(), "component": import.component() });
         self.audit.record(&request, "import", &format!("room {address}"), Some(detail)).await?;
         let imported = self.edge.rooms.import(address, import).await.map_err(refused)?;
         Ok(json_response(&json!({
-            "namespace": namespace,
-            "name": name,
+            "namespace": address.namespace(),
+            "name": address.name(),
             "entries": imported.entries,
             "timers": imported.timers,
             "posts": imported.posts,
@@ -111,12 +126,15 @@ impl Admin {
         drop(parts);
         let checked = checking.await.expect("checking lines does not panic").map_err(refused);
         if checked.is_err() {
-            // The client sees the reason only if it can send the rest.
-            let rest = async { while let Some(Ok(_)) = request.body.frame().await {} };
-            let _ = clock::timeout(ADMIN_DISCARD_TIMEOUT, rest).await;
+            request.discard().await;
         }
         checked
     }
+}
+
+/// A component without its folder, which another server may have elsewhere.
+fn file_name(component: &str) -> &str {
+    component.rsplit('/').next().unwrap_or(component)
 }
 
 fn unreadable(error: StorageFailed) -> Refusal {

@@ -49,6 +49,11 @@ impl Admin {
         Address::new(namespace, name).map_err(bad)
     }
 
+    /// The same for a room that is only read: its namespace may be one that the configuration has no more.
+    pub(super) fn stored_room(&self, namespace: &str, name: &str) -> Result<Address, Refusal> {
+        Address::new(self.namespace(namespace).unwrap_or(namespace), name).map_err(bad)
+    }
+
     /// A room as a parameter or a body names it: NAMESPACE/NAME.
     pub(super) fn room_of(&self, text: &str) -> Result<Address, Refusal> {
         let (namespace, name) = text.split_once('/').ok_or_else(|| bad("a room is named as NAMESPACE/NAME"))?;

@@ -99,10 +99,12 @@ impl Admin {
                 self.close_room(&self.room(namespace, name)?, request).await
             }
             ("/rooms/{namespace}/{name}/export", "GET", [namespace, name]) => {
-                self.export_room(request, namespace, name).await
+                let room = self.stored_room(namespace, name)?;
+                self.export_room(request, room).await
             }
             ("/rooms/{namespace}/{name}/import", "POST", [namespace, name]) => {
-                self.import_room(request, namespace, name).await
+                let room = self.room(namespace, name)?;
+                self.import_room(request, &room).await
             }
             ("/rooms/{namespace}/{name}/sleep", "POST", [namespace, name]) => {
                 self.sleep_room(&self.room(namespace, name)?, request).await

@@ -98,6 +98,11 @@ impl CheckedImport {
         (&self.header.namespace, &self.header.name)
     }
 
+    /// The component that the room had, as its namespace named it; absent if the file does not say.
+    pub fn component(&self) -> Option<&str> {
+        self.header.component.as_deref()
+    }
+
     /// Passes the lines between the first and the last to `take`.
     pub(super) fn lines(self, take: &mut dyn FnMut(Line) -> Result<(), ImportError>) -> Result<(), ImportError> {
         let mut file = BufReader::with_capacity(256 << 10, self.file);

@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use super::progress::bytes;
-use super::table::shown;
+use super::table::{count_of, shown};
 use super::{AdminArgs, path, whole};
 use crate::print;
 
@@ -43,6 +43,9 @@ pub(crate) struct Import {
     /// The new room, such as ROOMS/lobby
     #[arg(value_name = "NAMESPACE/NAME")]
     room: String,
+    /// Also import a room of another component, whose storage this one may not understand
+    #[arg(long)]
+    force: bool,
 }
 
 /// Prints the lines.
@@ -77,20 +80,18 @@ pub(crate) fn import(args: &Import) -> anyhow::Result<()> {
         let (parts, arrived) = mpsc::channel(WAITING);
         // A thread of its own: after a refusal, nobody waits for a pipe that stays open.
         let reading = thread::spawn(move || read_stdin(&parts));
-        let path = path(&["rooms", namespace, name, "import"], &[]);
+        let force = args.force.then(|| "true".into());
+        let path = path(&["rooms", namespace, name, "import"], &[("force", force)]);
         let sent = client.send_body(Method::POST, &path, Some("application/jsonl"), Parts(arrived)).await;
         if reading.is_finished() {
             reading.join().expect("reading does not panic").context("stdin cannot be read")?;
         }
         let answer = whole(sent?).await?;
         args.admin.print(&answer, |answer| {
-            let count = |key: &str| answer[key].as_u64().unwrap_or_default();
-            let (entries, timers, posts) = (count("entries"), count("timers"), count("posts"));
-            let room = shown(&args.room);
-            print::line(format_args!(
-                "imported {room}: {entries} entries, {timers} timers, {posts} posts, {}",
-                bytes(count("bytes"))
-            ))
+            let counts = [("entries", "entry"), ("timers", "timer"), ("posts", "post")];
+            let counts = counts.map(|(key, noun)| count_of(answer, key, noun)).join(", ");
+            let size = bytes(answer["bytes"].as_u64().unwrap_or_default());
+            print::line(format_args!("imported {}: {counts}, {size}", shown(&args.room)))
         })
     })
 }
