@@ -1,14 +1,17 @@
 //! The admin listener: its description, its audit log, and what every path has in common.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Output;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::command_line;
-use crate::harness::{self, Answer, Server};
+use crate::harness::{self, Answer, Server, within};
 
 const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
 
@@ -68,6 +71,50 @@ async fn each_action_is_in_the_audit_log_and_survives_kill_9() {
     assert!(table.lines().nth(1).is_some_and(|line| line.contains("Robin") && line.contains("user ana")), "{table}");
     let shown: Value = serde_json::from_str(&printed(&command(&server, &["audit", "--json"]).await)).unwrap();
     assert_eq!(entries(&shown), expected);
+}
+
+#[tokio::test]
+async fn the_audit_log_has_the_outcome_of_each_action() {
+    let server = Server::with(ADMIN).await;
+    revoke(&server, "ana", "Robin").await;
+    let remove = async |user: &str| {
+        let body = json!({ "user": user }).to_string();
+        admin(&server, Method::DELETE, "/revocations", &body).await.status
+    };
+    assert_eq!((remove("ana").await, remove("ana").await), (StatusCode::OK, StatusCode::NOT_FOUND));
+    printed(&command(&server, &["backup", server.directory.path().join("copy").to_str().unwrap()]).await);
+    // An entry without an outcome, as a crash or an older version leaves it.
+    let line = json!({ "time": "2026-01-01T00:00:00Z", "action": "revoke", "target": "user bo" });
+    let mut log = fs::OpenOptions::new().append(true).open(server.data().join("audit.log")).unwrap();
+    log.write_all(format!("{line}\n").as_bytes()).unwrap();
+
+    let outcomes = |answer: &Value| {
+        let of = |entry: &Value| {
+            format!("{} {}", entry["outcome"].as_str().unwrap(), entry["reason"].as_str().unwrap_or(""))
+        };
+        answer["entries"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    // That of the backup is written behind its last byte.
+    let all = ["done ", "done ", "failed 404 Not Found", "done ", "unknown "];
+    within(async { while outcomes(&admin(&server, Method::GET, "/audit", "").await.json()) != all {} }).await;
+    let last = admin(&server, Method::GET, "/audit?limit=3", "").await.json();
+    assert_eq!(outcomes(&last), ["failed 404 Not Found", "done ", "unknown "]);
+    let table = printed(&command(&server, &["audit"]).await);
+    assert!(table.lines().nth(3).is_some_and(|line| line.contains("failed: 404 Not Found")), "{table}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_gets_its_answer_and_ends_the_connection() {
+    let server = Server::with(ADMIN).await;
+    let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
+    let body = vec![b' '; 2 << 20];
+    let head = format!("POST /revocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    // All of it can be sent, and then the whole answer is there, with an end and not a reset.
+    within(stream.write_all(&[head.as_bytes(), &body].concat())).await.expect("it is read");
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.expect("it is not reset");
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.ends_with('}'), "{answer}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use dormouse::limits;
 use dormouse::model::{Address, Changes, Writes};
 use dormouse::store::{CommitError, CommitListener, Receipt, Store, StoreOptions};
 use hyper::{Method, StatusCode};
@@ -288,7 +289,7 @@ async fn a_room_is_closed_told_something_and_put_to_sleep() {
     assert_eq!([&slept["asleep"], &slept["awakeBecause"][0]["reason"]], [&json!(true), &json!("timer")]);
 
     let said = printed(&command(&server, &["rooms", "close", "ROOMS/lobby", "--reason", "closing time"]).await);
-    assert_eq!(said, "1 sockets are closed\n");
+    assert_eq!(said, "1 socket is closed\n");
     assert_eq!(ana.recv_close().await, (4410, "closing time".into()));
     bo.expect_reply("say still here", "still here").await;
     for (path, body, status) in [
@@ -511,10 +512,35 @@ async fn a_tail_shows_turns_commits_failures_and_log_lines() {
         output = printing => printed(&output),
         () = talking => unreachable!(),
     };
-    assert!(
-        output.contains("ROOMS/lobby message of id-ana ") && output.contains(" ms, 1 outputs, commit "),
-        "{output}"
-    );
+    assert!(output.contains("ROOMS/lobby message of id-ana ") && output.contains(" ms, 1 output, commit "), "{output}");
+}
+
+#[tokio::test]
+async fn a_tail_whose_client_has_gone_frees_its_place_at_once() {
+    let server = Server::unruly("").await;
+    let mut tails = Vec::new();
+    for _ in 0..limits::TAIL_READERS {
+        tails.push(Tailing::open(&server, "").await);
+    }
+    admin(&server, Method::GET, "/tail", "").await.is_problem(503);
+    let closed = Instant::now();
+    tails.clear();
+    let freed = async {
+        let request = b"GET /tail HTTP/1.0\r\nhost: localhost\r\n\r\n";
+        for _ in 0..limits::TAIL_READERS {
+            let mut answer = String::new();
+            while !answer.contains(" 200 ") {
+                let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
+                stream.write_all(request).await.unwrap();
+                answer.clear();
+                let mut stream = BufReader::new(stream);
+                stream.read_line(&mut answer).await.unwrap();
+                tails.push(Tailing(stream));
+            }
+        }
+    };
+    within(freed).await;
+    assert!(closed.elapsed() < Duration::from_secs(8), "they were freed only by a sign of life");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::{Response, StatusCode};
 
 use super::Admin;
+use super::audit::Outcome;
 use super::download::download;
 use super::request::{AdminRequest, bad};
 use crate::clock;
@@ -40,6 +41,7 @@ impl Admin {
             tracing::error!(%error, "a backup cannot be made");
             problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("no backup can be made: {error}"))
         })?;
+        let (audit, recorded) = (self.audit.clone(), request.recorded.take());
         Ok(download(&self.edge, "application/octet-stream", move |send| {
             let mut pace = Pace::new(rate);
             let made = back_up(&snapshot, &mut |portion| {
@@ -48,6 +50,8 @@ impl Admin {
             });
             // Before the log says that it ended.
             drop((snapshot, permit));
+            let outcome = made.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::Done);
+            audit.finish_blocking(&recorded, &outcome);
             match made {
                 Ok(totals) => tracing::info!(
                     rooms = totals.rooms,

@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use self::audit::AuditLog;
+use self::audit::{AuditLog, Outcome};
 use self::permits::{AdminConnections, AdminPermit};
 use self::request::AdminRequest;
 use super::Edge;
@@ -46,6 +46,7 @@ use crate::config;
 use crate::deploys::Deploys;
 use crate::edge::admission::origin::Origins;
 use crate::edge::http::authorization::bearer_tokens;
+use crate::edge::listener::reset::Watcher;
 use crate::edge::response::body::Body;
 use crate::edge::response::finish::dated;
 use crate::edge::response::problem::problem;
@@ -195,8 +196,10 @@ impl Admin {
     async fn http(self: Arc<Self>, stream: TcpStream, permit: Arc<AdminPermit>) {
         let mut draining = self.edge.draining.subscribe();
         let header_timeout = self.edge.limits.header_timeout;
-        let service = service_fn(move |request| {
+        let watcher = Arc::new(Watcher::of(&stream));
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (admin, permit) = (self.clone(), permit.clone());
+            request.extensions_mut().insert(watcher.clone());
             async move { Ok::<_, Infallible>(dated(admin.answer(request, &permit).await)) }
         });
         let connection = http1::Builder::new()
@@ -248,11 +251,18 @@ impl Admin {
     }
 
     async fn answer_authenticated(self: Arc<Self>, request: Request<Incoming>, from: IpAddr) -> Response<Body> {
-        let answer = match AdminRequest::new(request, from, self.edge.limits.body_timeout) {
-            Ok(request) => self.route(request).await,
-            Err(refusal) => Err(refusal),
+        let request = match AdminRequest::new(request, from, self.edge.limits.body_timeout) {
+            Ok(request) => request,
+            Err(refusal) => return refusal.into_response(),
         };
-        answer.unwrap_or_else(Refusal::into_response)
+        let (audit, recorded) = (self.audit.clone(), request.recorded.clone());
+        let mut answer = self.route(request).await.unwrap_or_else(Refusal::into_response);
+        audit.finish(&recorded, Outcome::of(answer.status())).await;
+        if matches!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            // The rest of the body may still come, and nobody reads it.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 
     /// Without a token, any program on this machine may ask. A page in a browser there could too (CSRF, DNS rebinding),

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,12 @@ use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::audit::Recorded;
 use crate::clock;
+use crate::edge::listener::reset::Watcher;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
+use crate::limits::ADMIN_DISCARD_TIMEOUT;
 
 /// The longest body in JSON, in bytes: the names of a user and of a room, with every character escaped.
 const JSON_BYTES: usize = 8 << 10;
@@ -39,6 +43,10 @@ pub(super) struct AdminRequest {
     /// The address of the client.
     pub(super) from: IpAddr,
     body_timeout: Duration,
+    /// Notices when the client is gone.
+    pub(super) watcher: Option<Arc<Watcher>>,
+    /// The action that it has recorded.
+    pub(super) recorded: Recorded,
 }
 
 /// A 400 that says what is wrong.
@@ -53,14 +61,25 @@ fn decoded(text: &str) -> Result<String, Refusal> {
 
 impl AdminRequest {
     pub(super) fn new(request: Request<Incoming>, from: IpAddr, body_timeout: Duration) -> Result<Self, Refusal> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let watcher = parts.extensions.remove();
         let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
         let segments = path.split('/').filter(|_| !path.is_empty());
         let segments = segments.map(decoded).collect::<Result<_, _>>()?;
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
-        Ok(AdminRequest { method, segments, query, headers: parts.headers, body, from, body_timeout })
+        Ok(AdminRequest {
+            method,
+            segments,
+            query,
+            headers: parts.headers,
+            body,
+            from,
+            body_timeout,
+            watcher,
+            recorded: Recorded::default(),
+        })
     }
 
     /// Takes a parameter of the query.
@@ -118,11 +137,18 @@ impl AdminRequest {
         match clock::timeout(timeout, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                self.discard().await;
                 refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
             }
             Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the body broke off"),
             Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
         }
+    }
+
+    /// Reads the rest of a body that is refused, for a while: the client sees the reason only if it can send the rest.
+    pub(super) async fn discard(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let _ = clock::timeout(ADMIN_DISCARD_TIMEOUT, rest).await;
     }
 
     /// As [`json`](Self::json), for a body that may be empty.

@@ -1,7 +1,7 @@
 //! `/tail`: what happens in rooms, as JSON lines, until the client goes.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,8 +31,14 @@ struct TailBody {
     tail: Tail,
     alarm: Pin<Box<Sleep>>,
     /// Resolves when the server shuts down.
-    draining: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    draining: Moment,
+    /// Resolves when the client has ended its half of the connection; absent afterwards.
+    input_ended: Option<Moment>,
+    /// Resolves when the connection is reset.
+    reset: Moment,
 }
+
+type Moment = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Admin {
     /// `GET /tail`
@@ -49,8 +55,17 @@ impl Admin {
         };
         let tail = self.edge.rooms.tail(of).map_err(|error| overloaded(&error.to_string()))?;
         let mut draining = self.edge.draining.subscribe();
+        let watcher = request.watcher.take();
+        let (ended, reset) = (watcher.clone(), watcher);
         let body = TailBody {
             tail,
+            input_ended: ended.map(|watcher| Box::pin(async move { watcher.input_ended().await }) as Moment),
+            reset: Box::pin(async move {
+                match reset {
+                    Some(watcher) => watcher.reset().await,
+                    None => pending().await,
+                }
+            }),
             alarm: Box::pin(clock::timer(SIGN_OF_LIFE_EVERY)),
             draining: Box::pin(async move { begun(&mut draining).await }),
         };
@@ -85,12 +100,14 @@ impl HttpBody for TailBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        if this.draining.as_mut().poll(context).is_ready() {
+        if this.draining.as_mut().poll(context).is_ready() || this.reset.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
         let mut piece = this.lines(context);
         if piece.is_empty() {
-            if this.alarm.as_mut().poll(context).is_pending() {
+            // The client may be gone. Then the connection is reset as soon as something is sent.
+            let ended = this.input_ended.take_if(|ended| ended.as_mut().poll(context).is_ready()).is_some();
+            if !ended && this.alarm.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
             piece = SIGN_OF_LIFE.to_vec();

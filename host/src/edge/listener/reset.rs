@@ -44,18 +44,46 @@ impl WatchReset for TcpStream {
         // Its own descriptor and registration: those of the stream belong to another owner, and they report an end of
         // the client's half only once. Without a free descriptor nothing is watched.
         let Ok(stream) = duplicate(self) else { return Reset::unknown() };
-        let awaited = async move {
-            if !stream.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
-                pending().await
-            }
-        };
-        Reset { awaited: Some(Box::pin(awaited)) }
+        Reset { awaited: Some(Box::pin(async move { is_reset(&stream).await })) }
     }
 }
 
 impl WatchReset for TlsStream<TcpStream> {
     fn watch_reset(&self) -> Reset {
         self.get_ref().0.watch_reset()
+    }
+}
+
+/// A second descriptor of a connection, for the answer to a client that only receives and that nobody reads meanwhile.
+pub(in crate::edge) struct Watcher(Option<TcpStream>);
+
+impl Watcher {
+    /// Without a free descriptor nothing is watched.
+    pub(in crate::edge) fn of(stream: &TcpStream) -> Self {
+        Watcher(duplicate(stream).ok())
+    }
+
+    /// Waits until the client has ended its half. It may still read, or be gone: send something, and await
+    /// [`reset`](Self::reset). For ever, if the client has sent more that nobody reads.
+    pub(in crate::edge) async fn input_ended(&self) {
+        match &self.0 {
+            Some(stream) if !matches!(stream.peek(&mut [0]).await, Ok(1..)) => {}
+            _ => pending().await,
+        }
+    }
+
+    /// Waits until the connection is reset.
+    pub(in crate::edge) async fn reset(&self) {
+        match &self.0 {
+            Some(stream) => is_reset(stream).await,
+            None => pending().await,
+        }
+    }
+}
+
+async fn is_reset(stream: &TcpStream) {
+    if !stream.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
+        pending().await
     }
 }
 

@@ -21,10 +21,16 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<()> {
         let answer = client.get(&path(&["audit"], &[("limit", Some(args.limit.to_string()))])).await?;
         args.admin.print(&answer, |answer| {
             let row = |entry: &Value| {
-                ["time", "operator", "from", "action", "target", "detail"].map(|key| table::text(entry, key)).to_vec()
+                let outcome = match entry["reason"].as_str() {
+                    Some(reason) => format!("{}: {reason}", table::text(entry, "outcome")),
+                    None => table::text(entry, "outcome"),
+                };
+                let [time, operator, from, action, target, detail] =
+                    ["time", "operator", "from", "action", "target", "detail"].map(|key| table::text(entry, key));
+                vec![time, operator, from, action, target, outcome, detail]
             };
             let rows = answer["entries"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
-            table::print_table(&["TIME", "OPERATOR", "FROM", "ACTION", "TARGET", "DETAIL"], &rows)
+            table::print_table(&["TIME", "OPERATOR", "FROM", "ACTION", "TARGET", "OUTCOME", "DETAIL"], &rows)
         })
     })
 }
