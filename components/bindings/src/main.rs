@@ -1,4 +1,5 @@
-//! Generates the Rust bindings of `dormouse-room` from the contract in `wit/`, for rooms and for routers.
+//! Generates the Rust bindings of `dormouse-room` from the contract in `wit/`, for rooms, for routers and for optional
+//! exports of rooms.
 //!
 //! The bindings are in the source tree: to generate them in each build would cost a room's author a minute, mostly to
 //! build the generator. After a change in `wit/`, run `cargo run --package dormouse-bindings`.
@@ -19,13 +20,14 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The path and the content of each file.
-fn generated() -> anyhow::Result<[(PathBuf, String); 2]> {
+fn generated() -> anyhow::Result<[(PathBuf, String); 3]> {
     let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(components.join("../wit"))?;
     let version = resolve.packages[package].name.version.clone().context("the contract has no version")?;
     let world = |resolve: &Resolve, name| resolve.select_world(&[package], Some(name));
     let (rooms, routers) = (world(&resolve, "connected-room-component")?, world(&resolve, "router-component")?);
+    let personal_data = world(&resolve, "personal-data-component")?;
 
     let room = Opts {
         export_macro_name: Some("export_room".into()),
@@ -43,8 +45,17 @@ fn generated() -> anyhow::Result<[(PathBuf, String); 2]> {
         with: vec![shared("types"), shared("context"), shared("access")],
         ..Opts::default()
     };
+    let exports_of_users = Opts {
+        export_macro_name: Some("export_personal_data".into()),
+        default_bindings_module: Some("dormouse_room::export::personal_data".into()),
+        ..Opts::default()
+    };
     let file = |name| components.join("kit/src/bindings").join(name);
-    Ok([(file("room.rs"), code(&resolve, rooms, room)?), (file("router.rs"), code(&resolve, routers, router)?)])
+    Ok([
+        (file("room.rs"), code(&resolve, rooms, room)?),
+        (file("router.rs"), code(&resolve, routers, router)?),
+        (file("personal_data.rs"), code(&resolve, personal_data, exports_of_users)?),
+    ])
 }
 
 fn code(resolve: &Resolve, world: WorldId, opts: Opts) -> anyhow::Result<String> {

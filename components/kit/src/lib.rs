@@ -21,6 +21,8 @@
 //! }
 //! ```
 //!
+//! A room that keeps something about users declares how it is exported and erased: [`PersonalData`].
+//!
 //! For a router, which maps requests to rooms, implement [`Router`] and pass the type to [`export_router!`].
 
 mod bindings;
@@ -33,6 +35,7 @@ pub mod access;
 pub mod context;
 pub mod json;
 pub mod outbox;
+pub mod personal_data;
 pub mod rooms;
 pub mod sockets;
 pub mod storage;
@@ -43,6 +46,7 @@ pub mod web;
 pub use access::{Permission, Permissions};
 pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
 pub use http::{Query, percent_decode};
+pub use personal_data::PersonalData;
 pub use room::{Close, Error, Refusal, Result, Room};
 pub use router::{Decision, Destination, Router};
 pub use sockets::Socket;
@@ -51,7 +55,8 @@ pub use timers::Timer;
 /// Used by the code that the export macros generate; not part of the API.
 #[doc(hidden)]
 pub mod export {
-    pub use crate::bindings::{room, router};
+    pub use crate::bindings::{personal_data, room, router};
+    pub use crate::personal_data::personal_data_is_used;
     pub use crate::room::{Exported, room_is_used};
     pub use crate::router::router_is_used;
 }

@@ -56,7 +56,7 @@ pub struct Close {
 
 /// Why a turn fails: a text for the operator's log. `?` converts any error into it.
 #[derive(Debug)]
-pub struct Error(String);
+pub struct Error(pub(crate) String);
 
 /// The result of an event's method, and of functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -125,7 +125,7 @@ pub trait Exported {
 #[doc(hidden)]
 pub const fn room_is_used<X: Exported>() {}
 
-fn with_room<X: Exported, T>(event: impl FnOnce(&mut X::Room) -> T) -> T {
+pub(crate) fn with_room<X: Exported, T>(event: impl FnOnce(&mut X::Room) -> T) -> T {
     X::cell().with_borrow_mut(|room| event(room.as_mut().expect("the host calls wake first")))
 }
 

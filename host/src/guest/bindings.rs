@@ -20,6 +20,15 @@ pub(super) mod room {
     });
 }
 
+/// What a room may export beside its events: the data of a user.
+pub(super) mod personal_data {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "personal-data-component",
+        exports: { default: async },
+    });
+}
+
 /// The world of a router.
 pub(super) mod router {
     wasmtime::component::bindgen!({

@@ -4,12 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::InstancePre;
 
-use super::bindings::room::ConnectedRoomComponentPre as RoomPre;
+use super::bindings::room::ConnectedRoomComponentIndices as RoomExports;
 use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
 use super::moment::Moment;
+use super::personal_data::PersonalData;
 use super::state::{StoreData, TurnResources};
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
@@ -18,8 +21,8 @@ use crate::model::Declared;
 /// A compiled and linked component of a room. Cheap to clone.
 #[derive(Clone)]
 pub struct CompiledRoom {
-    pub(super) warm: RoomPre<StoreData>,
-    pub(super) cold: RoomPre<StoreData>,
+    pub(super) warm: LinkedRoom,
+    pub(super) cold: LinkedRoom,
     pub(super) warm_slots: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
     pub(super) epochs: Epochs,
@@ -34,20 +37,41 @@ pub struct CompiledRoom {
     pub(super) hash: Arc<str>,
 }
 
+/// The component in one of the pools, with the places of its exports.
+#[derive(Clone)]
+pub(super) struct LinkedRoom {
+    pre: InstancePre<StoreData>,
+    events: RoomExports,
+    /// Absent if the component does not export it.
+    personal_data: Option<PersonalData>,
+}
+
+impl LinkedRoom {
+    /// Finds the exports of a component.
+    ///
+    /// Fails: if its events are missing, and if an export is incomplete.
+    pub(super) fn new(pre: InstancePre<StoreData>, engine: &Engine) -> wasmtime::Result<Self> {
+        let (events, personal_data) = (RoomExports::new(&pre)?, PersonalData::of(engine, &pre)?);
+        Ok(LinkedRoom { pre, events, personal_data })
+    }
+}
+
 impl CompiledRoom {
     /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
     /// start function, may use the CPU of one turn. `log_limiter` limits the log of the room.
     pub async fn instantiate(&self, log_limiter: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
         let warm_slot = self.warm_slots.clone().try_acquire_owned().ok();
-        let pre = if warm_slot.is_some() { &self.warm } else { &self.cold };
-        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, log_limiter);
+        let linked = if warm_slot.is_some() { &self.warm } else { &self.cold };
+        let mut store = new_store(linked.pre.engine(), &self.limits, &self.epochs, log_limiter);
         let stopwatch = store.data().meter.stopwatch.clone();
         let instantiated = {
-            let instantiate = pin!(pre.instantiate_async(&mut store));
+            let instantiate = pin!(linked.pre.instantiate_async(&mut store));
             supervised(stopwatch, self.limits.turn_calls_timeout, None, instantiate).await
         };
-        let room = instantiated.map_err(|error| store.data().not_instantiated(&error))?;
-        Ok(Instance::new(store, room, self.limits.clone(), warm_slot))
+        let exports = instantiated.and_then(|exports| Ok((linked.events.load(&mut store, &exports)?, exports)));
+        let (room, exports) = exports.map_err(|error| store.data().not_instantiated(&error))?;
+        let personal_data = linked.personal_data.clone();
+        Ok(Instance::new(store, room, exports, personal_data, self.limits.clone(), warm_slot))
     }
 
     /// Wakes an instance on lent resources and drops it, with everything that it has done. For a trial before a deploy.
@@ -78,6 +102,11 @@ impl CompiledRoom {
     /// The version of the contract that it was built against, such as `0.1.4`.
     pub fn contract(&self) -> &str {
         &self.contract
+    }
+
+    /// Whether it declares how the data of a user is exported and erased.
+    pub fn declares_personal_data(&self) -> bool {
+        self.warm.personal_data.is_some()
     }
 
     /// Its declarations about its configuration; absent if there are none.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
-use wasmtime::component::Resource;
+use wasmtime::component::{self, Resource};
 
 use super::bindings::room::ConnectedRoomComponent;
 use super::bindings::room::dormouse::room::context::WakeReason;
@@ -16,6 +16,7 @@ use super::convert;
 use super::failure::TurnFailure;
 use super::log_limiter::LogLimiter;
 use super::moment::Moment;
+use super::personal_data::{self, PersonalData};
 use super::state::{StoreData, TurnResources, TurnUser};
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
@@ -33,6 +34,9 @@ const HOSTCALL_BYTES: usize = 24 << 20;
 pub struct Instance {
     store: Store<StoreData>,
     room: ConnectedRoomComponent,
+    /// All its exports, for those that not every room has.
+    exports: component::Instance,
+    personal_data: Option<PersonalData>,
     awake: bool,
     limits: Arc<Limits>,
     /// Its place in the warm pool, if it has one. It must be dropped after the store, which returns the memory.
@@ -84,10 +88,12 @@ impl Instance {
     pub(super) fn new(
         store: Store<StoreData>,
         room: ConnectedRoomComponent,
+        exports: component::Instance,
+        personal_data: Option<PersonalData>,
         limits: Arc<Limits>,
         warm_slot: Option<OwnedSemaphorePermit>,
     ) -> Box<Self> {
-        Box::new(Instance { store, room, awake: false, limits, _warm_slot: warm_slot })
+        Box::new(Instance { store, room, exports, personal_data, awake: false, limits, _warm_slot: warm_slot })
     }
 
     /// Runs one event.
@@ -189,6 +195,12 @@ impl Instance {
                 let response = guest.call_on_request(store, &convert::request(request)).await?;
                 response.map(|response| Answer::Response(convert::response(response)))
             }
+            Event::ExportUser(of) => {
+                personal_data::export_user(self.personal_data.as_ref(), &self.exports, store, of).await?
+            }
+            Event::EraseUser(of) => {
+                personal_data::erase_user(self.personal_data.as_ref(), &self.exports, store, of).await?
+            }
         })
     }
 }
@@ -198,7 +210,7 @@ fn turn_user(event: &mut Event) -> TurnUser {
     match event {
         Event::Connect(socket, _) | Event::Message(socket, _) | Event::Close(socket, _) => TurnUser::OfSocket(*socket),
         Event::Request(request) => TurnUser::OfRequest(std::mem::take(&mut request.access)),
-        Event::Timer(_) => TurnUser::Nobody,
+        Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => TurnUser::Nobody,
     }
 }
 
@@ -208,6 +220,6 @@ fn wake_reason(event: &Event) -> WakeReason {
         Event::Message(..) => WakeReason::Message,
         Event::Close(..) => WakeReason::Close,
         Event::Timer(_) => WakeReason::Timer,
-        Event::Request(_) => WakeReason::Request,
+        Event::Request(_) | Event::ExportUser(_) | Event::EraseUser(_) => WakeReason::Request,
     }
 }

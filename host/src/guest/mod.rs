@@ -26,6 +26,7 @@ mod long_turns;
 mod meter;
 mod moment;
 mod outbound;
+mod personal_data;
 mod router;
 mod state;
 mod stopwatch;
@@ -54,8 +55,8 @@ pub use outbound::{CallError, Outbound, PostError, Waited};
 pub use router::{CompiledRouter, Decision};
 pub use state::TurnResources;
 
-use bindings::room::ConnectedRoomComponentPre as RoomPre;
 use code_cache::CodeKey;
+use compiled_room::LinkedRoom;
 use linker::{is_outbound, link, link_connected, link_router};
 use state::StoreData;
 use stopwatch::{Epochs, TICK};
@@ -116,7 +117,7 @@ impl Engine {
         let link = |pool: &Pool, component| {
             let linker = if connected { &pool.connected } else { &pool.linker };
             let pre = pool.link(name, &component, linker)?;
-            RoomPre::new(pre).map_err(|error| contract::mismatch(name, &error))
+            LinkedRoom::new(pre, &pool.engine).map_err(|error| contract::mismatch(name, &error))
         };
         let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
         Ok(CompiledRoom {

@@ -72,6 +72,8 @@ pub(super) struct StoreData {
     pub(super) usage: Usage,
     pub(super) woken_by: WakeReason,
     pub(super) turn_user: TurnUser,
+    /// The guest may change nothing now: it is asked for the data of a user.
+    read_only: bool,
     rng: Option<StdRng>,
     /// The log limit of the room, over all turns.
     pub(super) log_limiter: Arc<LogLimiter>,
@@ -118,6 +120,7 @@ impl StoreData {
             usage: Usage::default(),
             woken_by: WakeReason::Request,
             turn_user: TurnUser::Nobody,
+            read_only: false,
             rng: None,
             log_limiter,
             log_lines: 0,
@@ -144,6 +147,7 @@ impl StoreData {
         self.call_budget.calls = CallsMade::default();
         self.call_budget.outbound = resources.as_ref().and_then(|resources| resources.outbound.clone());
         self.call_budget.after = resources.as_ref().map_or(0, |resources| resources.commits_before);
+        self.read_only = false;
         self.resources = resources;
         self.rng = None;
         self.log_lines = 0;
@@ -188,8 +192,26 @@ impl StoreData {
         }
     }
 
+    /// Allows the guest to write and to send, as it may unless this forbids it. Without it, calls and posts are denied
+    /// to the end of the turn.
+    pub(super) fn allow_changes(&mut self, allowed: bool) {
+        self.read_only = !allowed;
+        if !allowed {
+            self.call_budget.outbound = None;
+        }
+    }
+
+    /// Traps if the guest may change nothing now.
+    pub(super) fn check_may_change(&self) -> wasmtime::Result<()> {
+        if self.read_only {
+            bail!("export-user may only read, and it tried to write or to send");
+        }
+        Ok(())
+    }
+
     /// Counts an output. Traps above the limit, which protects host memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.check_may_change()?;
         self.usage.output_bytes += bytes + limits::OUTPUT_BYTES;
         if self.usage.output_bytes > self.limits.turn_output_bytes {
             bail!("the turn sent more than {} B", self.limits.turn_output_bytes);

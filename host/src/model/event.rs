@@ -1,6 +1,6 @@
 //! The events of a room.
 
-use super::{Message, Request, SocketKey, Timer};
+use super::{DataOf, Message, Request, SocketKey, Timer};
 
 /// An event, as the guest sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,10 @@ pub enum Event {
     Timer(Timer),
     /// An HTTP request.
     Request(Request),
+    /// An operator asks for a part of the data of a user.
+    ExportUser(DataOf),
+    /// An operator erases a part of the data of a user.
+    EraseUser(DataOf),
 }
 
 impl Event {
@@ -26,6 +30,8 @@ impl Event {
             Event::Close(..) => "close",
             Event::Timer(_) => "timer",
             Event::Request(_) => "request",
+            Event::ExportUser(_) => "export-user",
+            Event::EraseUser(_) => "erase-user",
         }
     }
 }

@@ -11,6 +11,7 @@ mod event;
 mod http;
 mod message;
 mod permissions;
+mod personal_data;
 mod post;
 mod setting;
 mod sockets;
@@ -27,6 +28,7 @@ pub use event::{Close, Event};
 pub use http::{ACT, CALLER, POST_KEY, Request, Response, User, header_text, is_header};
 pub use message::{EventId, Form, Message, OutboundMessage};
 pub use permissions::{Permission, Permissions, UnknownPermission};
+pub use personal_data::{DataOf, ErasedData, ExportedData};
 pub use post::{Destination, Post, PostNumber, Posts};
 pub use setting::{Declared, Setting, SettingKind};
 pub use sockets::{

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    Address, AutoResponse, Destination, Except, OutboundMessage, Post, PostNumber, Request, Response, SocketKey,
-    Sockets, Timer,
+    Address, AutoResponse, Destination, ErasedData, Except, ExportedData, OutboundMessage, Post, PostNumber, Request,
+    Response, SocketKey, Sockets, Timer,
 };
 
 /// Keys and their new values; an absent value removes the key.
@@ -127,6 +127,10 @@ pub enum Answer {
     Refuse(u16, String),
     /// The answer to a request.
     Response(Response),
+    /// A part of the data of a user.
+    Exported(ExportedData),
+    /// A part of the data of a user was erased.
+    Erased(ErasedData),
 }
 
 #[cfg(test)]

@@ -321,6 +321,65 @@ impl TestRoom {
         self.request(request("POST", name, path, "", headers, body.as_bytes()))
     }
 
+    /// Exports all that the room keeps about the user with this id, as an operator does, part by part. Fails the test
+    /// if a turn fails, and if the component does not export `personal-data`.
+    #[track_caller]
+    pub fn export_user(&mut self, user: &str) -> Vec<Value> {
+        let (mut items, mut after) = (Vec::new(), None);
+        loop {
+            match self.try_export_user(user, after.as_deref()) {
+                Ok((some, next)) => {
+                    items.extend(some);
+                    after = next;
+                }
+                Err(failure) => panic!("{failure}"),
+            }
+            if after.is_none() {
+                return items;
+            }
+        }
+    }
+
+    /// Exports one part, which begins at `after`. Returns its items, and where the next part begins.
+    #[track_caller]
+    pub fn try_export_user(
+        &mut self,
+        user: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>), TurnFailure> {
+        let mut part = self.turn(&json!({ "do": "export_user", "user": user, "after": after }))?;
+        let items: Vec<String> = or_fail(part.read("items"));
+        let items = items.iter().map(|item| serde_json::from_str(item)).collect::<Result<_, _>>();
+        Ok((or_fail(items), part.take("next").map(|next| next.as_str().unwrap_or_default().to_owned())))
+    }
+
+    /// Erases all that the room keeps about the user with this id, as an operator does, part by part. Returns how many
+    /// items that were. Fails the test if a turn fails, and if the component does not export `personal-data`.
+    #[track_caller]
+    pub fn erase_user(&mut self, user: &str) -> u32 {
+        let (mut items, mut after) = (0, None);
+        loop {
+            match self.try_erase_user(user, after.as_deref()) {
+                Ok((some, next)) => {
+                    items += some;
+                    after = next;
+                }
+                Err(failure) => panic!("{failure}"),
+            }
+            if after.is_none() {
+                return items;
+            }
+        }
+    }
+
+    /// Erases one part, which begins at `after`. Returns how many items it had, and where the next part begins.
+    #[track_caller]
+    pub fn try_erase_user(&mut self, user: &str, after: Option<&str>) -> Result<(u32, Option<String>), TurnFailure> {
+        let mut part = self.turn(&json!({ "do": "erase_user", "user": user, "after": after }))?;
+        let items = or_fail(part.number("items"));
+        Ok((items, part.take("next").map(|next| next.as_str().unwrap_or_default().to_owned())))
+    }
+
     /// Advances the clock. Timers that become due fire, each at its time. Fails the test if one of them fails.
     #[track_caller]
     pub fn advance(&mut self, by: Duration) {

@@ -22,9 +22,11 @@ impl StoreData {
         Ok(self.resources()?.storage.get(key)?)
     }
 
-    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> wasmtime::Result<()> {
+        self.check_may_change()?;
         self.usage.write_bytes += limits::RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
         self.turn.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
+        Ok(())
     }
 
     fn check(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StorageError> {
@@ -85,7 +87,7 @@ impl storage::Host for StoreData {
             return Ok(Err(error));
         }
         for (key, value) in entries {
-            self.write(key, Some(value));
+            self.write(key, Some(value))?;
         }
         Ok(Ok(()))
     }
@@ -135,7 +137,7 @@ impl storage::Host for StoreData {
 impl StoreData {
     /// Removals count as writes: they are held until the end of the turn and go to the disk.
     fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
-        self.write(key, None);
+        self.write(key, None)?;
         if self.usage.write_bytes > limits::TURN_WRITE_BYTES {
             bail!("the turn wrote and removed more than {} B", limits::TURN_WRITE_BYTES);
         }

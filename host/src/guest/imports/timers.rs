@@ -19,6 +19,7 @@ impl StoreData {
 
     /// Changed timers are held until the end of the turn, even if they are cancelled again. So too many changes trap.
     fn change(&mut self, name: String, timer: Option<Timer>) -> wasmtime::Result<()> {
+        self.check_may_change()?;
         let was_set = self.timer(&name)?.is_some();
         self.usage.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
         self.turn.changes.timers.insert(name, timer);

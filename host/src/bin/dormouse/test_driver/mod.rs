@@ -27,7 +27,7 @@ use dormouse::code_cache_dir::CompiledCode;
 use dormouse::config::Limits;
 use dormouse::guest::{CompiledRoom, CompiledRouter, Engine, LongTurns, Moment, RouterGrants};
 use dormouse::limits::COMPONENT_BYTES;
-use dormouse::model::{self, Address, Permissions, UserAccess};
+use dormouse::model::{self, Address, DataOf, Permissions, UserAccess};
 use serde_json::{Value, json};
 
 use channel::{Commands, Incoming, LineChannel};
@@ -141,6 +141,8 @@ impl Driver {
             Command::Request { request, access } => {
                 return Ok(room.request(model::Request { access: access.read()?, ..request.into() }));
             }
+            Command::ExportUser { user, after } => return Ok(room.export_user(DataOf { user: user.into(), after })),
+            Command::EraseUser { user, after } => return Ok(room.erase_user(DataOf { user: user.into(), after })),
             Command::Advance { ms } => return room.advance(ms),
             Command::Fire { timer } => return Ok(room.fire(timer.into())),
             Command::Replay => return room.replay(),

@@ -74,6 +74,14 @@ pub(super) enum Command {
         #[serde(default)]
         access: Access,
     },
+    ExportUser {
+        user: String,
+        after: Option<String>,
+    },
+    EraseUser {
+        user: String,
+        after: Option<String>,
+    },
     Advance {
         ms: u64,
     },

@@ -10,8 +10,8 @@ use dormouse::config::Limits;
 use dormouse::guest::{CompiledRoom, Instance, LogLimiter, Moment, TurnFailure, TurnResources};
 use dormouse::limits::MESSAGE_BYTES;
 use dormouse::model::{
-    Address, Answer, Audience, Client, Close, Destination, Event, Filter, Message, OutboundMessage, Output, Request,
-    Socket, SocketKey, Sockets, Timer, Timers, Turn, User, UserAccess,
+    Address, Answer, Audience, Client, Close, DataOf, Destination, Event, Filter, Message, OutboundMessage, Output,
+    Request, Socket, SocketKey, Sockets, Timer, Timers, Turn, User, UserAccess,
 };
 use serde_json::{Value, json};
 
@@ -230,6 +230,16 @@ impl TestRoom {
         Ok(self.answered(answer))
     }
 
+    /// An operator exports a part of the data of a user.
+    pub(super) fn export_user(&mut self, of: DataOf) -> Result<Value, Ended> {
+        self.plain(Event::ExportUser(of))
+    }
+
+    /// An operator erases a part of the data of a user.
+    pub(super) fn erase_user(&mut self, of: DataOf) -> Result<Value, Ended> {
+        self.plain(Event::EraseUser(of))
+    }
+
     /// Moves the clock. Timers that become due fire, each at its time.
     pub(super) fn advance(&mut self, ms: u64) -> CommandResult {
         let end = self.now.checked_add(ms).context("a test takes less than 500 million years")?;
@@ -328,7 +338,9 @@ impl TestRoom {
     fn answered(&self, answer: Answer) -> Value {
         match answer {
             Answer::Response(response) => self.done(json!({ "response": protocol::Response::from(response) })),
-            _ => self.done(json!({})),
+            Answer::Exported(exported) => self.done(json!({ "items": exported.items, "next": exported.next })),
+            Answer::Erased(erased) => self.done(json!({ "items": erased.items, "next": erased.next })),
+            Answer::None | Answer::Accept | Answer::Refuse(..) => self.done(json!({})),
         }
     }
 
