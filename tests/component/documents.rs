@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 17] = [
+const DOCUMENTS: [(&str, &str); 18] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -27,6 +27,7 @@ const DOCUMENTS: [(&str, &str); 17] = [
     ("docs/operation.md", include_str!("../../docs/operation.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
     ("docs/running.md", include_str!("../../docs/running.md")),
+    ("docs/personal-data.md", include_str!("../../docs/personal-data.md")),
     ("docs/systemd.md", include_str!("../../docs/systemd.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
     ("docs/threats.md", THREATS),

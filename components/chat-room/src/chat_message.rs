@@ -43,11 +43,13 @@ pub(crate) struct Deleted<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Stored<'a> {
     #[serde(borrow)]
+    pub(crate) id: Cow<'a, str>,
+    #[serde(borrow)]
     pub(crate) user_id: Cow<'a, str>,
     #[serde(borrow)]
     user_name: Cow<'a, str>,
     timestamp: u64,
-    seq: u64,
+    pub(crate) seq: u64,
     #[serde(borrow)]
     client_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -72,6 +74,28 @@ impl<'a> Stored<'a> {
             client_id: self.client_id.as_deref(),
             deleted: Some(deleted),
         })
+    }
+}
+
+impl Stored<'_> {
+    /// The message that stays in the place of one whose author was erased: its place in the numbering, and its time.
+    pub(crate) fn without_author(&self, deleted: Deleted) -> Result<ChatMessage> {
+        ChatMessage::new(Fields {
+            id: &self.id,
+            user_id: "",
+            user_name: "",
+            content: "",
+            timestamp: self.timestamp,
+            seq: self.seq,
+            client_id: None,
+            deleted: Some(deleted),
+        })
+    }
+
+    /// The same message, deleted by nobody who is named.
+    pub(crate) fn without_deleter(&self) -> Result<ChatMessage> {
+        let at = self.deleted.as_ref().map_or(0, |deleted| deleted.at);
+        self.tombstone(&self.id, Deleted { by: "".into(), at })
     }
 }
 

@@ -109,6 +109,19 @@ impl History {
         None
     }
 
+    /// Some messages after `seq`, oldest first, and whether others follow.
+    pub(crate) fn some_after(seq: u64) -> (Vec<(u64, Vec<u8>)>, bool) {
+        let entries = storage::prefix([PREFIX]).from(key(seq.saturating_add(1))).limit(READ_AT_ONCE as u32).list();
+        // The host ends a list early only far above the bytes of so many messages.
+        let more = entries.len() as u64 == READ_AT_ONCE;
+        (entries.into_iter().map(|(key, message)| (seq_of(&key), message)).collect(), more)
+    }
+
+    /// Whether a message with this number is stored.
+    pub(crate) fn has(seq: u64) -> bool {
+        storage::get(key(seq)).is_some()
+    }
+
     /// Puts a tombstone into the place of a message.
     pub(crate) fn replace(&self, seq: u64, tombstone: &str) -> Result<()> {
         storage::put(key(seq), tombstone)

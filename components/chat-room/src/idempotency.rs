@@ -132,6 +132,31 @@ impl IdempotencyRecords {
         Ok(())
     }
 
+    /// Some records of a user behind the key `after`, at most `limit`: their keys and messages. The newest generation
+    /// comes first.
+    pub(crate) fn of_user(user_id: &str, after: Option<&[u8]>, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        let first = after.map(generation_of);
+        let mut next = first.or_else(|| newest_generation_before(u64::MAX));
+        while let Some(generation) = next {
+            for kind in [CLIENT_ID, IDEMPOTENCY_KEY] {
+                let start = key_start(generation, kind, user_id);
+                let range = storage::prefix(&start);
+                let range = match after.filter(|_| first == Some(generation)) {
+                    Some(after) if after.starts_with(&start) => range.from([after, &[0]].concat()),
+                    Some(after) if after > &start[..] => continue,
+                    _ => range,
+                };
+                found.extend(range.limit((limit - found.len()) as u32).list());
+                if found.len() == limit {
+                    return found;
+                }
+            }
+            next = newest_generation_before(generation);
+        }
+        found
+    }
+
     fn newest_generation(&mut self) -> u64 {
         *self.newest_generation.get_or_insert_with(|| newest_generation_before(u64::MAX).unwrap_or(0))
     }
@@ -226,6 +251,11 @@ fn first_key(generation: u64) -> Vec<u8> {
 fn generation_of(key: &[u8]) -> u64 {
     let number = key[1..GENERATION_BYTES].try_into().expect("only `key` makes keys with this prefix");
     u64::from_be_bytes(number)
+}
+
+/// Whether these bytes can be the key of a record.
+pub(crate) fn is_key(key: &[u8]) -> bool {
+    key.len() > GENERATION_BYTES && key[0] == PREFIX
 }
 
 /// The length of a key's prefix and generation together.

@@ -6,6 +6,7 @@
 //! truncate.rs      the longest message                    frames.rs   the output of the room
 //! idempotency.rs   messages that were sent before         mutes.rs    users who may not send for a time
 //! deletions.rs     deletions, for clients that were away
+//! personal_data.rs the export and the erasure of one user
 //! unannounced.rs   users who come and go without a word to the others
 //! ```
 //!
@@ -20,13 +21,16 @@ mod history;
 mod idempotency;
 mod mutes;
 mod paging;
+mod personal_data;
 mod truncate;
 mod unannounced;
 
 use dormouse_room::json::{ClientError, PING, PONG};
+use dormouse_room::personal_data::{Erased, Exported};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{
-    Close, Message, Permission, Refusal, Request, Response, Result, Room, Socket, User, access, context, percent_decode,
+    Close, Message, Permission, PersonalData, Refusal, Request, Response, Result, Room, Socket, User, access, context,
+    percent_decode,
 };
 
 use crate::chat_message::{ChatMessage, Deleted, Stored};
@@ -48,6 +52,7 @@ struct Chat {
 }
 
 dormouse_room::export!(Chat);
+dormouse_room::export_personal_data!(Chat);
 
 dormouse_room::settings! {
     // The longest frame about one user has the longest name, with every character escaped.
@@ -154,6 +159,16 @@ impl Room for Chat {
             (_, route) => Ok(Response::problem(405, "this room does not answer this method here")
                 .header("allow", if matches!(route, Route::Mutes) { "GET, POST" } else { "DELETE" })),
         }
+    }
+}
+
+impl PersonalData for Chat {
+    fn export_user(&mut self, user: &str, after: Option<&str>) -> Result<Exported> {
+        personal_data::export(self, user, after)
+    }
+
+    fn erase_user(&mut self, user: &str, after: Option<&str>) -> Result<Erased> {
+        personal_data::erase(self, user, after)
     }
 }
 

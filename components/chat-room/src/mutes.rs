@@ -73,6 +73,25 @@ impl Mutes {
         Ok(Ok(()))
     }
 
+    /// Every stored mute, also if it is over.
+    pub(crate) fn stored(&mut self) -> Result<impl Iterator<Item = &Mute>> {
+        Ok(self.read()?.values())
+    }
+
+    /// Removes the mute of a user, and the user's name from the mutes of others. Returns the removed mute.
+    pub(crate) fn erase(&mut self, user_id: &str) -> Result<Option<Mute>> {
+        let mutes = self.read()?;
+        let own = mutes.remove(user_id);
+        if own.is_some() {
+            storage::delete(key(user_id));
+        }
+        for mute in mutes.values_mut().filter(|mute| mute.by == user_id) {
+            mute.by.clear();
+            storage::put_json(key(&mute.user), mute)?;
+        }
+        Ok(own)
+    }
+
     fn read(&mut self) -> Result<&mut BTreeMap<String, Mute>> {
         if self.by_user.is_none() {
             let stored: Vec<Mute> = storage::prefix([PREFIX]).limit(MAX_MUTES as u32).list_json()?;

@@ -7,6 +7,7 @@
 //! frames.rs        the output of the room          user_presence.rs one user as clients see it
 //! listing.rs       the list of users, one message  audience.rs      the audience of a change
 //! saved_status.rs  the status of users whose connection was lost
+//! personal_data.rs the export and the erasure of one user
 //! unlisted.rs      sockets of users who may not be listed
 //! ```
 //!
@@ -19,6 +20,7 @@ mod command;
 mod expiry;
 mod frames;
 mod listing;
+mod personal_data;
 mod roster;
 mod saved_status;
 mod status;
@@ -26,9 +28,10 @@ mod unlisted;
 mod user_presence;
 
 use dormouse_room::json::{PING, PONG};
+use dormouse_room::personal_data::{Erased, Exported};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{
-    Close, Error, Message, Permission, Refusal, Request, Response, Result, Room, Socket, Timer, context,
+    Close, Error, Message, Permission, PersonalData, Refusal, Request, Response, Result, Room, Socket, Timer, context,
 };
 
 use crate::audience::{Audience, audience_of};
@@ -42,6 +45,7 @@ use crate::user_presence::UserPresence;
 struct Presence;
 
 dormouse_room::export!(Presence);
+dormouse_room::export_personal_data!(Presence);
 
 dormouse_room::settings! {
     // The longest frame about one user has the longest name, with every character escaped.
@@ -129,6 +133,16 @@ impl Room for Presence {
             },
             _ => Ok(Response::problem(404, "this room answers GET /list and POST /update")),
         }
+    }
+}
+
+impl PersonalData for Presence {
+    fn export_user(&mut self, user: &str, _: Option<&str>) -> Result<Exported> {
+        personal_data::export(user)
+    }
+
+    fn erase_user(&mut self, user: &str, _: Option<&str>) -> Result<Erased> {
+        personal_data::erase(user)
     }
 }
 

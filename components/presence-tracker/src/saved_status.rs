@@ -24,8 +24,9 @@ const CHECKED_AT_ONCE: u32 = 1_000;
 /// The close code of a client that leaves on purpose.
 const CLOSE_NORMAL: u16 = 1000;
 
+/// A stored status.
 #[derive(Debug, Serialize, Deserialize)]
-struct SavedStatus {
+pub(crate) struct SavedStatus {
     status: Status,
     /// When the user left: Unix time in milliseconds.
     left: u64,
@@ -62,6 +63,16 @@ pub(crate) fn take(user_id: &str) -> Result<Option<Status>> {
     storage::delete(key(user_id));
     let now = context::now();
     Ok((saved.expires_at(now) > now).then_some(saved.status))
+}
+
+/// The stored status of a user, also if it has expired.
+pub(crate) fn get(user_id: &str) -> Result<Option<SavedStatus>> {
+    storage::get_json(key(user_id))
+}
+
+/// Removes the stored status of a user. Returns whether there was one.
+pub(crate) fn remove(user_id: &str) -> bool {
+    storage::delete(key(user_id))
 }
 
 /// Handles the timer: removes expired statuses, and sets the timer again for the rest.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use dormouse_room::json::{self, ClientError};
+use dormouse_room::personal_data::{Erased, Exported, PersonalData};
 use dormouse_room::storage::{self, Value};
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ struct Question {
 
 struct PollRoom; // no cache: the poll is one small value, read from storage when it is needed
 dormouse_room::export!(PollRoom);
+dormouse_room::export_personal_data!(PollRoom);
 
 impl Room for PollRoom {
     fn wake() -> Result<Self> {
@@ -44,7 +46,7 @@ impl Room for PollRoom {
             let error = ClientError::new("no_such_option", "send one of the options");
             return sender.send_error(&error.for_message(&message));
         };
-        let key = format!("vote/{}", sender.user().id);
+        let key = vote_of(&sender.user().id);
         if let Some(previous) = storage::get_json::<String>(&key)? {
             poll.votes.entry(previous).and_modify(|votes| *votes -= 1);
         }
@@ -65,6 +67,27 @@ impl Room for PollRoom {
             Err(error) => Ok(error.into()),
         }
     }
+}
+
+/// The data of a user is the vote. Erased, it no longer counts.
+impl PersonalData for PollRoom {
+    fn export_user(&mut self, user: &str, _after: Option<&str>) -> Result<Exported> {
+        Exported::all(storage::get_json::<String>(vote_of(user))?)
+    }
+
+    fn erase_user(&mut self, user: &str, _after: Option<&str>) -> Result<Erased> {
+        let Some(option) = storage::get_json::<String>(vote_of(user))? else { return Ok(Erased::all(0)) };
+        storage::delete(vote_of(user));
+        let mut poll = POLL.get()?.unwrap_or_default();
+        poll.votes.entry(option).and_modify(|votes| *votes -= 1);
+        POLL.put(&poll)?;
+        sockets::everyone().broadcast_json(&poll)?;
+        Ok(Erased::all(1))
+    }
+}
+
+fn vote_of(user: &str) -> String {
+    format!("vote/{user}")
 }
 
 fn set_question(Question { text, options }: Question) -> Result<Response> {
