@@ -31,6 +31,7 @@ use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::model::{Address, StorageFailed};
 use crate::outbound::{Allowed, BadAuthorities, HttpClient};
+use crate::personal_data::{BadErasures, PersonalData};
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
@@ -66,6 +67,7 @@ pub struct Host {
     /// Absent if the host keeps its rooms in a store of its own.
     data: Option<PathBuf>,
     deploys: Deploys,
+    personal_data: PersonalData,
 }
 
 /// The admin listener.
@@ -108,6 +110,9 @@ pub enum StartError {
     /// The list of revocations cannot be read.
     #[error(transparent)]
     Revocations(#[from] BadRevocations),
+    /// The list of erasures of users cannot be read.
+    #[error(transparent)]
+    Erasures(#[from] BadErasures),
     /// A component cannot be read.
     #[error("{key}: {path} cannot be read")]
     Component {
@@ -232,8 +237,8 @@ impl Builder {
         if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
             let metrics = host.metrics.clone();
             let data = host.data.clone();
-            let (edge, deploys) = (host.edge.clone(), host.deploys.clone());
-            let admin = Admin::new(&admin, edge, deploys, data.as_deref(), move || metrics.to_text())?;
+            let (edge, deploys, users) = (host.edge.clone(), host.deploys.clone(), host.personal_data.clone());
+            let admin = Admin::new(&admin, edge, deploys, users, data.as_deref(), move || metrics.to_text())?;
             let accepting = tokio::spawn(admin.clone().serve(listener));
             host.admin = Some(AdminListener { address, admin, accepting });
         }
@@ -321,7 +326,9 @@ impl Builder {
             Edge::new(&self.config, limits.clone(), rooms.clone(), router, verifier.clone(), access, long_turns)?;
         let metrics = Metrics::of(&rooms, &edge, &deploys, &limits);
         let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
+        let keep_erased_ids = self.config.keep_erased_ids;
         let data = (!own_store).then_some(self.config.data);
+        let personal_data = PersonalData::start(rooms.clone(), data.as_deref(), keep_erased_ids)?;
         let (address, accepting, admin) = (None, None, None);
         Ok(Host {
             address,
@@ -335,6 +342,7 @@ impl Builder {
             drain_timeout,
             data,
             deploys,
+            personal_data,
         })
     }
 }
@@ -432,6 +440,11 @@ impl Host {
         self.deploys.reload(read_file).await
     }
 
+    /// Exports and erases the data of one user over all rooms: see docs/personal-data.md.
+    pub fn personal_data(&self) -> &PersonalData {
+        &self.personal_data
+    }
+
     /// The HTTP service, for a server of your own.
     pub fn service(&self) -> Service {
         self.edge.service()
@@ -492,6 +505,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.personal_data.stop();
         self.edge.say_goodbye();
     }
 }

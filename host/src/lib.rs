@@ -23,6 +23,7 @@
 //! | [`model`] | the plain data types that all modules share | everything else |
 //! | [`rollout`] | which version of the code a room runs during a deploy | wasm, events, files |
 //! | [`deploys`] | checking and replacing code; the files of deployed components | HTTP, sockets, turns |
+//! | [`personal_data`] | exporting and erasing one user over all rooms; the file of erasures | HTTP, sockets, wasm |
 //! | [`code_cache_dir`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log_filter`] | which filters of the log can log something | what is logged |
@@ -55,6 +56,7 @@ mod metrics;
 pub mod model;
 pub mod outbound;
 mod panics;
+pub mod personal_data;
 pub mod pressure;
 mod random;
 pub mod revocations;

@@ -43,6 +43,14 @@ pub const EVENT_ID_BYTES: usize = 128;
 /// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
 pub const CLOSE_REASON_BYTES: usize = 123;
 
+/// The most bytes that a room exports about a user in one turn: they are in memory until they are sent, for each room
+/// that is exported at the same time.
+pub const EXPORTED_BYTES: usize = 4 << 20;
+
+/// The longest text with which a room says where the next part of an export or an erasure begins, in bytes: two of
+/// the keys that a room usually has fit.
+pub const NEXT_PART_BYTES: usize = 1 << 10;
+
 /// The most timers of a room: they are in memory while the room is, and the first that is due is found by looking at
 /// all of them, which takes microseconds for this many.
 pub const TIMERS: usize = 1_000;
@@ -363,3 +371,44 @@ pub const USAGE_REPORT_EVERY: Duration = Duration::from_secs(30);
 /// How often reports are written to the disk. With [`USAGE_REPORT_EVERY`] and the time of the write, a process that is
 /// killed loses the use of its last minute at most.
 pub const USAGE_WRITE_EVERY: Duration = Duration::from_secs(15);
+
+/// The rooms of a page when all rooms are asked for the data of a user: an erasure writes its place after each page, and
+/// after a restart the rooms of one page are asked again.
+pub const USER_DATA_PAGE: usize = 500;
+
+/// The rooms that are asked at the same time for the data of one user: each takes an instance for some milliseconds, and
+/// rooms that clients use must not feel it.
+pub const USER_DATA_ROOMS_AT_ONCE: usize = 4;
+
+/// The longest rest after a room was asked for the data of a user; it rests as long as the room took. It is also how
+/// often is looked whether memory and disk are free again.
+pub const USER_DATA_PAUSE: Duration = Duration::from_millis(100);
+
+/// The most parts in which one room exports or erases a user: with 100 messages each, ten million.
+pub const PARTS_OF_A_ROOM: usize = 100_000;
+
+/// The waits before rooms are tried again that could not erase a user, in seconds: a full disk or a busy room is often
+/// free again after them.
+pub const ERASE_AGAIN_AFTER_S: [u64; 4] = [1, 4, 16, 64];
+
+/// The rooms of one erasure that are kept by name because they failed, and are tried again. Further ones are counted.
+pub const FAILED_ROOMS: usize = 1_000;
+
+/// The erasures of users that are kept, running or ended: the file of all of them has some megabytes then. Above it the
+/// oldest ended ones are forgotten.
+pub const ERASURES: usize = 10_000;
+
+/// The erasures of users that wait for their turn: they run one after the other.
+pub const ERASURES_WAITING: usize = 100;
+
+/// Lines of an export of a user that wait to be sent, each of at most [`EXPORTED_BYTES`].
+pub const EXPORT_LINES: usize = 16;
+
+/// The exports of users at the same time. Each asks all rooms.
+pub const USER_EXPORTS: usize = 1;
+
+/// The erasures of a list that does not say how many, and the most.
+pub const LISTED_ERASURES: (usize, usize) = (100, ERASURES);
+
+/// How often the ids of erased users are forgotten whose time is over.
+pub const FORGET_IDS_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -49,6 +49,7 @@ mod operate;
 mod ordering;
 mod outbound;
 mod panics;
+mod personal_data;
 mod posts;
 mod power_loss;
 mod restored_backups;

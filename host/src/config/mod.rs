@@ -71,6 +71,10 @@ pub struct Config {
     pub page: bool,
     /// A listener for the operator; absent, there is none.
     pub admin: Option<Admin>,
+    /// How long the list of erasures keeps the id of an erased user, so that the erasure is repeated by itself after a
+    /// restore of an older backup; 0 to forget the id at once.
+    #[serde(with = "duration")]
+    pub keep_erased_ids: Duration,
     /// Certificate authorities in PEM that rooms' requests to servers trust beside those of browsers.
     pub outbound_ca: Option<PathBuf>,
     /// The limits.
@@ -125,6 +129,7 @@ impl Default for Config {
             router: "builtin:router".into(),
             page: true,
             admin: None,
+            keep_erased_ids: Duration::ZERO,
             outbound_ca: None,
             limits: Limits::default(),
         }

@@ -55,6 +55,17 @@ impl RequestError {
     }
 }
 
+/// Why a part of the data of a user was not exported or erased. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UserDataError {
+    /// The turn failed: the text for the operator.
+    #[error("{0}")]
+    Turn(String),
+    /// The room did not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] RequestError),
+}
+
 /// The reason why a host cannot do its work. The operator must act.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Unhealthy {

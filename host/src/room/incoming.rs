@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::error::{ConnectError, RequestError};
+use super::error::{ConnectError, RequestError, UserDataError};
 use super::operator_request::OperatorRequest;
 use super::posts::{Outcome, PostId};
 use super::seat::Seat;
-use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User, UserAccess};
+use crate::model::{Answer, Client, Close, Event, Message, PostNumber, Request, Response, SocketKey, User, UserAccess};
 use crate::store::transfer::{CheckedImport, ImportError, Imported};
 
 /// An event for a room, and where its answer goes.
@@ -41,6 +41,11 @@ pub(super) enum Incoming {
     Import {
         import: CheckedImport,
         answer: oneshot::Sender<Result<Imported, ImportError>>,
+    },
+    /// An operator exports or erases a part of the data of a user.
+    UserData {
+        event: Event,
+        answer: oneshot::Sender<Result<Answer, UserDataError>>,
     },
     /// One of the posts of this room was tried.
     Posted {

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::limits::USER_BYTES;
 use crate::lock::Lock;
 use crate::model::{Address, RoomReport, UserReport};
-use crate::store::{Store, UsageWriter};
+use crate::store::{NotWritten, Store, UsageWriter};
 
 /// The most rooms, and the most users, whose reports wait for the disk: they take about 30 MB each. More come only
 /// while the disk is full.
@@ -76,6 +76,14 @@ impl Meter {
             user.usage.add(&report.usage);
             user.sockets.add(report.sockets);
         }
+    }
+
+    /// Moves what is stored of a user to the users without a row of their own. Blocks until that is durable.
+    ///
+    /// Fails: while nothing can be written.
+    pub(super) fn forget_user(&self, store: &Store, user: &str) -> Result<(), NotWritten> {
+        self.write(store);
+        self.writer.lock().forget_user(user, clock::unix_millis(), clock::steady_millis())
     }
 
     /// Writes all reports to the disk. Blocks until they are durable.

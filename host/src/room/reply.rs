@@ -2,16 +2,17 @@
 
 use tokio::sync::oneshot;
 
-use super::error::{ConnectError, RequestError};
+use super::error::{ConnectError, RequestError, UserDataError};
 use super::output_gate::HeldReply;
 use super::seat::Seat;
-use crate::model::Response;
+use crate::model::{Answer, Response};
 
 /// A reply, and the channel to its receiver.
 pub(super) enum Reply {
     None,
     Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
     Request(Result<Response, RequestError>, oneshot::Sender<Result<Response, RequestError>>),
+    UserData(Result<Answer, UserDataError>, oneshot::Sender<Result<Answer, UserDataError>>),
     /// The broadcast of the host is on its way.
     Broadcast(oneshot::Sender<Result<(), RequestError>>),
     /// The closes of so many sockets are on their way.
@@ -27,6 +28,9 @@ impl HeldReply for Reply {
                 let _ = answer.send(result);
             }
             Reply::Request(result, answer) => {
+                let _ = answer.send(result);
+            }
+            Reply::UserData(result, answer) => {
                 let _ = answer.send(result);
             }
             Reply::Broadcast(answer) => {

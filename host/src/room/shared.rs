@@ -93,7 +93,10 @@ impl Shared {
         let namespace = self.namespaces.get(address.namespace()).ok_or(RequestError::NoNamespace)?;
         // A full host refuses new clients and requests from outside. Posts, closes and timers of its rooms are still
         // delivered.
-        let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
+        let from_outside = matches!(
+            incoming,
+            Incoming::Connect { .. } | Incoming::Request { post: None, .. } | Incoming::UserData { .. }
+        );
         if from_outside && self.registry.len() >= self.limits.rooms && self.registry.get(address).is_none() {
             self.limit_hits.count(Limit::Rooms);
             return Err(RequestError::TooManyRooms);

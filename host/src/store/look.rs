@@ -91,6 +91,12 @@ fn behind(prefix: &[u8]) -> Bound<Bytes> {
 }
 
 impl Store {
+    /// The namespaces of all stored rooms, in order.
+    pub fn namespaces(&self) -> Result<Vec<String>, StorageFailed> {
+        let read = |disk: &dyn super::StorageEngine| records::namespaces(disk);
+        self.0.read(|disk| read(disk).map_err(|error| unreadable("the rooms", &"all namespaces", &error)))
+    }
+
     /// The stored rooms of a namespace whose names begin with `prefix`, beginning after `after`.
     pub fn rooms(
         &self,

@@ -265,6 +265,25 @@ pub(super) fn rooms(
     damage.map_or(Ok(()), Err)
 }
 
+/// The namespaces that have rooms, in order. It reads one record of each.
+pub(super) fn namespaces(disk: &dyn StorageReader) -> Result<Vec<String>, DiskError> {
+    let mut namespaces = Vec::<String>::new();
+    let mut start = Bound::Included(Bytes::from_static(&[ROOM]));
+    loop {
+        let mut found = None;
+        disk.scan((start, Bound::Excluded(Bytes::from_static(&[ROOM + 1]))), false, &mut |key, _| {
+            found = Some(key);
+            false
+        })?;
+        let Some(key) = found else { return Ok(namespaces) };
+        let end = key.iter().skip(1).position(|byte| *byte == 0).ok_or_else(|| damaged(&key))?;
+        let namespace = String::from_utf8(key.slice(1..=end).into()).map_err(|_| damaged(&key))?;
+        // Behind all names of this namespace, which end with a byte 0 before the name.
+        start = Bound::Included([&[ROOM], namespace.as_bytes(), &[1]].concat().into());
+        namespaces.push(namespace);
+    }
+}
+
 pub(super) fn deletions(disk: &dyn StorageReader) -> Result<Deletions, DiskError> {
     let Some(mut value) = disk.get(DELETIONS_KEY)? else { return Ok(Deletions::default()) };
     if value.len() != 16 {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
+use dormouse::personal_data::{ErasureList, Repeats, repeat_erasures};
 use dormouse::store::backup::{Head, Step, Totals, check, restore};
 use serde_json::json;
 
@@ -22,6 +23,9 @@ pub(crate) struct Restore {
     /// Only check the backup: every byte of it, and that nothing is missing
     #[arg(long)]
     check: bool,
+    /// A newer list of erased users, `erasures.json` of the lost data directory: they are erased again
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    erasures: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -37,28 +41,52 @@ pub(crate) fn run(args: &Restore) -> anyhow::Result<()> {
     };
     let Some(data) = &args.data else {
         let (head, totals) = check(&args.directory, &mut |read, all| say("checked", read, all))?;
-        return args.print("the backup is good", "checked", &head, totals);
+        return args.print("the backup is good", "checked", &head, totals, None);
     };
+    // A wrong list is refused before anything is written.
+    let newer = args.erasures.as_deref().map(ErasureList::read).transpose()?;
     let (head, totals) = restore(&args.directory, data, &mut |step, read, all| {
         say(if step == Step::Check { "checked" } else { "restored" }, read, all);
     })?;
+    let repeats = repeat_erasures(data, newer, head.created)?;
     let said = format!("restored into {}", data.display());
-    args.print(&said, "restored", &head, totals)
+    args.print(&said, "restored", &head, totals, Some(repeats))
 }
 
 impl Restore {
-    fn print(&self, said: &str, done: &str, head: &Head, totals: Totals) -> anyhow::Result<()> {
+    fn print(
+        &self,
+        said: &str,
+        done: &str,
+        head: &Head,
+        totals: Totals,
+        repeats: Option<Repeats>,
+    ) -> anyhow::Result<()> {
         let created = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(head.created));
         let Totals { records, rooms, files, bytes: size } = totals;
         if self.json {
-            let result = json!({
+            let mut result = json!({
                 "done": done, "created": created.to_string(), "dormouse": head.dormouse, "rooms": rooms,
                 "records": records, "files": files, "bytes": size,
             });
+            if let Some(Repeats { by_itself, need_ids }) = repeats {
+                result["erasures"] = json!({ "repeatedByItself": by_itself, "needIds": need_ids });
+            }
             return print::line(serde_json::to_string_pretty(&result)?);
         }
         let (rooms, records) = (counted(rooms, "room"), counted(records, "record"));
         let (files, size) = (counted(files, "file"), bytes(size));
-        print::line(format_args!("{said}: {rooms}, {records} and {files}, {size}, of {created}"))
+        print::line(format_args!("{said}: {rooms}, {records} and {files}, {size}, of {created}"))?;
+        let Repeats { by_itself, need_ids } = repeats.unwrap_or_default();
+        if by_itself > 0 {
+            let users = counted(by_itself, "user");
+            print::line(format_args!("to erase again when the server starts: {users}"))?;
+        }
+        if need_ids > 0 {
+            let users = counted(need_ids, "user");
+            let list = "`dormouse users erasures` lists them once the server runs";
+            print::line(format_args!("to erase again by ids that are not kept: {users}; {list}"))?;
+        }
+        Ok(())
     }
 }

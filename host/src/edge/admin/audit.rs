@@ -198,15 +198,36 @@ impl AuditLog {
     }
 }
 
+impl AuditLog {
+    /// All entries whose target is a user, or the same user in a room.
+    pub(super) async fn about_user(self: &Arc<Self>, user: &str) -> Result<Vec<Value>, Refusal> {
+        let (log, target, member) = (self.clone(), format!("user {user}"), format!("member {user} in "));
+        let read = tokio::task::spawn_blocking(move || {
+            let entries = log.last(usize::MAX)?.into_iter();
+            let is_meant = |entry: &Value| {
+                let of = entry["target"].as_str().unwrap_or_default();
+                let room = of.strip_prefix(&member);
+                // The id of another user may contain ` in `; a namespace has no space.
+                let namespace = room.and_then(|room| Some(room.split_once('/')?.0));
+                of == target || namespace.is_some_and(|namespace| !namespace.contains(' '))
+            };
+            Ok(entries.filter(is_meant).collect())
+        });
+        read.await.expect("reading lines does not panic").map_err(unreadable)
+    }
+}
+
+fn unreadable(error: io::Error) -> Refusal {
+    let detail = format!("the audit log cannot be read: {error}");
+    Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &detail))
+}
+
 /// `GET /audit`: the last actions.
 pub(super) async fn audit_entries(log: &Arc<AuditLog>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
     let limit = request.limit(DEFAULT_ENTRIES, MAX_ENTRIES)?;
     request.no_more_parameters()?;
     let log = log.clone();
     let read = tokio::task::spawn_blocking(move || log.last(limit)).await.expect("reading lines does not panic");
-    let entries = read.map_err(|error| {
-        let detail = format!("the audit log cannot be read: {error}");
-        Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &detail))
-    })?;
+    let entries = read.map_err(unreadable)?;
     Ok(json_response(&json!({ "entries": entries })))
 }

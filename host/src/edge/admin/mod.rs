@@ -9,6 +9,7 @@ mod backup;
 mod deploys;
 mod download;
 mod permits;
+mod personal_data;
 mod request;
 mod revocations;
 mod room_file;
@@ -53,6 +54,7 @@ use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::{Refusal, overloaded, too_many, unauthorized};
 use crate::file_problem::FileProblem;
 use crate::limits;
+use crate::personal_data::PersonalData;
 
 /// The longest request head, in bytes; the least that hyper allows.
 const HEAD_BYTES: usize = 8 << 10;
@@ -65,6 +67,7 @@ const TOKEN_BYTES: usize = 32;
 pub struct Admin {
     edge: Arc<Edge>,
     deploys: Deploys,
+    personal_data: PersonalData,
     /// Held while a component is received, so that only one is in memory.
     receiving: Semaphore,
     token_file: Option<PathBuf>,
@@ -79,6 +82,7 @@ pub struct Admin {
     /// The same for exports of rooms, and for imports.
     exports: Arc<Semaphore>,
     imports: Semaphore,
+    user_exports: Arc<Semaphore>,
 }
 
 /// The hash of a token. Comparing hashes leaks nothing about the token by its timing.
@@ -138,6 +142,7 @@ impl Admin {
         config: &config::Admin,
         edge: Arc<Edge>,
         deploys: Deploys,
+        personal_data: PersonalData,
         data: Option<&Path>,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Arc<Self>, AdminTokenError> {
@@ -145,6 +150,7 @@ impl Admin {
         Ok(Arc::new(Admin {
             edge,
             deploys,
+            personal_data,
             receiving: Semaphore::new(1),
             token_file: config.token_file.clone(),
             token: RwLock::new(token),
@@ -154,6 +160,7 @@ impl Admin {
             backups: Arc::new(Semaphore::new(1)),
             exports: Arc::new(Semaphore::new(limits::ADMIN_EXPORTS)),
             imports: Semaphore::new(1),
+            user_exports: Arc::new(Semaphore::new(limits::USER_EXPORTS)),
         }))
     }
 

@@ -20,6 +20,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("/deploys", "GET, HEAD"),
     ("/deploys/{target}", "POST"),
     ("/deploys/{target}/rollback", "POST"),
+    ("/erasures", "GET, HEAD"),
+    ("/erasures/{id}", "GET, HEAD, DELETE"),
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
@@ -37,6 +39,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("/users", "GET, HEAD"),
     ("/users/{user}", "GET, HEAD"),
     ("/users/{user}/disconnect", "POST"),
+    ("/users/{user}/erase", "POST"),
+    ("/users/{user}/export", "GET, HEAD"),
     ("/usage", "GET, HEAD"),
 ];
 
@@ -76,6 +80,9 @@ impl Admin {
             ("/deploys", "GET", []) => self.deploy_status(&request).await,
             ("/deploys/{target}", "POST", [target]) => self.deploy(target, request).await,
             ("/deploys/{target}/rollback", "POST", [target]) => self.roll_back(target, request).await,
+            ("/erasures", "GET", []) => self.list_erasures(request),
+            ("/erasures/{id}", "GET", [id]) => self.show_erasure(id, request),
+            ("/erasures/{id}", "DELETE", [id]) => self.cancel_erasure(id, request).await,
             ("/healthz", "GET", []) => Ok(health::health(&self.edge)),
             ("/metrics", "GET", []) => {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
@@ -116,6 +123,8 @@ impl Admin {
             ("/users", "GET", []) => self.list_users(request),
             ("/users/{user}", "GET", [user]) => self.show_user(user, request),
             ("/users/{user}/disconnect", "POST", [user]) => self.disconnect_user(user, request).await,
+            ("/users/{user}/erase", "POST", [user]) => self.erase_user(user, request).await,
+            ("/users/{user}/export", "GET", [user]) => self.export_user(user, request).await,
             ("/usage", "GET", []) => self.usage(request).await,
             _ => {
                 let detail = format!("only {} here", allow.replace(", HEAD", ""));

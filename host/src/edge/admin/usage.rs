@@ -19,8 +19,10 @@ use crate::edge::response::json::json_response;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::limits::USAGE_ROWS;
-use crate::model::{Address, HOUR_MS, Hour, Usage, UsageBy, UsagePage, UsageQuery, UsageSubject, hour_of, may_mislead};
-use crate::room::USAGE_KEPT_HOURS;
+use crate::model::{
+    Address, HOUR_MS, Hour, StorageFailed, Usage, UsageBy, UsagePage, UsageQuery, UsageSubject, hour_of, may_mislead,
+};
+use crate::room::{Rooms, USAGE_KEPT_HOURS};
 
 /// The rows of a page, if the request does not say.
 const DEFAULT_ROWS: usize = 100;
@@ -75,15 +77,35 @@ impl Admin {
     /// Answers with a page of usage.
     pub(super) async fn usage(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let (query, format) = read_query(&mut request)?;
-        let page = self.edge.rooms.usage(query.clone()).await.map_err(|error| {
-            tracing::error!(%error, "the usage cannot be read");
-            Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("the usage cannot be read: {error}")))
-        })?;
+        let page = self.edge.rooms.usage(query.clone()).await.map_err(unreadable)?;
         Ok(match format {
             Format::Json => json_response(&as_json(&query, &page)),
             Format::Csv => csv_response(&query, &page),
         })
     }
+}
+
+/// The sums of a user over the time that is kept, as in an answer; absent if the user has none.
+pub(super) async fn user_row(rooms: &Rooms, user: &str) -> Result<Option<Value>, Refusal> {
+    let until = hour_of(clock::unix_millis()) + 1;
+    let query = UsageQuery {
+        by: UsageBy::User,
+        from: until.saturating_sub(USAGE_KEPT_HOURS + 1),
+        until,
+        namespace: None,
+        prefix: user.into(),
+        after: None,
+        // The shortest id with this prefix comes first.
+        limit: 1,
+    };
+    let page = rooms.usage(query.clone()).await.map_err(unreadable)?;
+    let is_meant = page.rows.first().is_some_and(|(subject, _)| name_of(subject) == user);
+    Ok(is_meant.then(|| as_json(&query, &page)["rows"][0].take()))
+}
+
+fn unreadable(error: StorageFailed) -> Refusal {
+    tracing::error!(%error, "the usage cannot be read");
+    problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("the usage cannot be read: {error}")).into()
 }
 
 fn read_query(request: &mut AdminRequest) -> Result<(UsageQuery, Format), Refusal> {

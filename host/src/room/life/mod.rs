@@ -17,6 +17,7 @@ mod due;
 mod import;
 mod open;
 mod operated;
+mod personal_data;
 mod tailed;
 mod turn;
 mod usage;
@@ -339,23 +340,19 @@ impl RoomTask {
 
     async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
         // Nothing that an operator does keeps the room awake.
-        if let Incoming::Operator(request) = incoming {
-            return self.operated(request).await;
-        }
+        let incoming = match incoming {
+            Incoming::Operator(request) => return self.operated(request).await,
+            // Boxed, so that all other events need no space for it.
+            Incoming::UserData { event, answer } => return Box::pin(self.user_data(event, answer)).await,
+            incoming => incoming,
+        };
         self.last_event = clock::monotonic();
         self.wants_sleep = false;
         if self.usage.is_due(self.last_event) {
             self.report_usage();
         }
         self.follow_clock();
-        if self.shared.store.is_behind() {
-            self.submit()?;
-            if self.shared.instances.available_permits() == 0 {
-                // Other rooms need the instance while this one waits for the disk.
-                self.hibernate();
-            }
-            self.shared.store.caught_up().await;
-        }
+        self.let_disk_catch_up().await?;
         match incoming {
             // The event may have been queued before memory became short, and each event may need as much again.
             Incoming::Connect { answer, .. } if self.shared.pressure.is_high() => {
@@ -420,9 +417,22 @@ impl RoomTask {
                 Ok(())
             }
             Incoming::TimersDue => self.timers_due().await,
-            Incoming::Operator(request) => self.operated(request).await,
+            Incoming::Operator(_) | Incoming::UserData { .. } => unreachable!("done above"),
             Incoming::Import { import, answer } => self.import(import, answer).await,
         }
+    }
+
+    /// Waits while too many bytes are on their way to the disk.
+    async fn let_disk_catch_up(&mut self) -> Result<(), Broken> {
+        if self.shared.store.is_behind() {
+            self.submit()?;
+            if self.shared.instances.available_permits() == 0 {
+                // Other rooms need the instance while this one waits for the disk.
+                self.hibernate();
+            }
+            self.shared.store.caught_up().await;
+        }
+        Ok(())
     }
 
     /// Adds the socket of a new client. Nothing is sent to it before its turn is durable.

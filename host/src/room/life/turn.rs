@@ -15,7 +15,7 @@ use crate::model::{
     Sockets, Timer, Turn, error_frame,
 };
 use crate::random;
-use crate::room::error::{ConnectError, RequestError};
+use crate::room::error::{ConnectError, RequestError, UserDataError};
 use crate::room::output_gate::{Delivery, TurnOutput};
 use crate::room::policy;
 use crate::room::posts::PostId;
@@ -34,6 +34,7 @@ pub(super) enum Cause {
     Close(SocketKey, Close),
     Timer(Timer),
     Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, RequestError>> },
+    UserData { answer: oneshot::Sender<Result<Answer, UserDataError>> },
 }
 
 /// To whom a turn is counted, known before it runs.
@@ -50,7 +51,7 @@ impl Counted {
     pub(super) fn of(cause: &Cause, bytes_in: usize, user: Option<Arc<str>>) -> Self {
         let socket = match cause {
             Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
-            Cause::Timer(_) | Cause::Request { .. } => None,
+            Cause::Timer(_) | Cause::Request { .. } | Cause::UserData { .. } => None,
         };
         Counted { socket, is_timer: matches!(cause, Cause::Timer(_)), bytes_in: bytes_in as u64, user }
     }
@@ -106,7 +107,7 @@ impl RoomTask {
         let bytes_in = match &event {
             Event::Message(_, message) => message.len(),
             Event::Request(request) => request.body.len(),
-            Event::Connect(..) | Event::Close(..) | Event::Timer(_) => 0,
+            Event::Connect(..) | Event::Close(..) | Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => 0,
         };
         let counted = Counted::of(&cause, bytes_in, user);
         self.follow_deploys();
@@ -135,7 +136,7 @@ impl RoomTask {
             let opened = self.opened();
             let key = match &cause {
                 Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
-                Cause::Timer(_) | Cause::Request { .. } => None,
+                Cause::Timer(_) | Cause::Request { .. } | Cause::UserData { .. } => None,
             };
             let resources = opened.resources.as_ref().expect("lent only while a turn runs");
             let turn = resources.turn;
@@ -332,6 +333,10 @@ impl RoomTask {
                 self.remove_socket(socket);
             }
             Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(error.request_error()), answer)),
+            Cause::UserData { answer } => {
+                let failed = UserDataError::Turn(error.to_string());
+                self.hold(Vec::new(), Reply::UserData(Err(failed), answer));
+            }
             Cause::Timer(timer) if error.is_transient() => {
                 // This does not count as an attempt: only the host can provide what was missing.
                 let at = self.opened().clock() + policy::host_backoff(random::jitter()).as_millis() as u64;
@@ -356,6 +361,7 @@ impl RoomTask {
             }
             (Cause::Request { answer, .. }, Answer::Response(response)) => Reply::Request(Ok(response), answer),
             (Cause::Request { answer, .. }, _) => Reply::Request(Err(RequestError::Failed), answer),
+            (Cause::UserData { answer }, result) => Reply::UserData(Ok(result), answer),
             (Cause::Message(socket), _) => {
                 self.message_done(socket);
                 Reply::None

@@ -9,13 +9,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
-const OUR_FILES: [&str; 10] = [
+const OUR_FILES: [&str; 12] = [
     "store",
     "mark",
     "incarnation",
     "incarnation.next",
     "revocations.json",
     "revocations.json.unfinished",
+    "erasures.json",
+    "erasures.json.unfinished",
     "audit.log",
     "audit.log.1",
     "deployed",
@@ -23,7 +25,8 @@ const OUR_FILES: [&str; 10] = [
 ];
 /// Files and directories that a backup has beside the records. A new one of the server is added here, or below if a
 /// restored server does not need it. Other files, such as those of keys and tokens, are never copied.
-pub(in crate::store) const BACKED_UP: [&str; 4] = ["revocations.json", "audit.log.1", "audit.log", "deployed"];
+pub(in crate::store) const BACKED_UP: [&str; 5] =
+    ["revocations.json", "erasures.json", "audit.log.1", "audit.log", "deployed"];
 /// The file that exists while a restore writes into the directory. No store is opened beside it.
 pub(in crate::store) const UNFINISHED_RESTORE: &str = "restore.unfinished";
 /// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have

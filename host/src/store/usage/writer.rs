@@ -28,6 +28,8 @@ use crate::store::group::{Commit, CommitListener, Receipt};
 const RECORDS_A_COMMIT: usize = 2_000;
 /// Levels that are examined at once after a start, and old hours that are removed at once.
 const SWEPT_RECORDS: usize = 2_000;
+/// Hours behind the kept ones of which something may still be stored: a day in which nothing was removed.
+const SWEPT_HOURS: Hour = 24;
 
 /// The reason why a report was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,38 @@ impl UsageWriter {
             self.commit(now, |_| Ok(()))?;
         }
         Ok(())
+    }
+
+    /// Moves the stored use of a user to the users without a row of their own, hour by hour, so that the sums stay. It
+    /// is durable when this returns. A user with open sockets has a row again once they end. Blocks.
+    pub fn forget_user(&mut self, user: &str, unix: UnixMillis, steady: u64) -> Result<(), NotWritten> {
+        if user.is_empty() {
+            return Ok(());
+        }
+        let subject = UsageSubject::User(user.into()).key();
+        let levels = with_subject(&level_prefix(UsageBy::User), &subject);
+        self.commit(Now { unix, steady }, |merge| merge.touch(&levels))?;
+        let this_hour = hour_of(unix);
+        let mut moved = Vec::new();
+        self.read(|disk| {
+            // The sweep of old hours may be behind by some.
+            for hour in this_hour.saturating_sub(KEPT_HOURS + SWEPT_HOURS)..=this_hour {
+                let prefix = hour_prefix(hour, UsageBy::User);
+                let (key, rest) = (with_subject(&prefix, &subject), prefix);
+                let Some(value) = disk.get(&key)? else { continue };
+                let mut usage =
+                    disk.get(&rest)?.map_or(Ok(Usage::default()), |rest_value| read_usage(&rest, &rest_value))?;
+                usage.add(&read_usage(&key, &value)?);
+                moved.extend([(key, None), (rest, Some(usage_value(&usage)))]);
+            }
+            if let Some(value) = disk.get(&levels)?
+                && read_levels(&levels, &value)?.are_zero()
+            {
+                moved.push((levels.clone(), None));
+            }
+            Ok(())
+        })?;
+        if moved.is_empty() { Ok(()) } else { self.submit(moved) }
     }
 
     /// Ends the levels of processes that were killed, some records at a time.
@@ -503,6 +537,33 @@ mod tests {
         writer.write(vec![(address("a"), room)], Vec::new(), next, 0).unwrap();
         let second = rows(&store, UsageBy::Room, next).into_iter().nth(1);
         assert_eq!(second.map(|(subject, usage)| (subject, usage.events)), Some((UsageSubject::Room(address("a")), 1)));
+    }
+
+    #[test]
+    fn a_forgotten_user_counts_with_the_others() {
+        let store = store(&Arc::default());
+        let mut writer = store.usage_writer();
+        let report = UserReport { usage: events(2), ..UserReport::default() };
+        let (rooms, users) = asleep(10, 100 * SECOND);
+        writer.write(rooms, users, BEGIN, 100 * SECOND).unwrap();
+        let later = BEGIN + 2 * HOUR_MS;
+        let mut left = LevelChange::default();
+        left.step(-1, 100 * SECOND + 2 * HOUR_MS);
+        let users = ["ana", "bo", "ana2"].map(|id| (id.to_owned(), report)).to_vec();
+        writer.write(Vec::new(), users, later, 100 * SECOND + 2 * HOUR_MS).unwrap();
+        let user = UserReport { usage: Usage::default(), sockets: left };
+        writer.write(Vec::new(), vec![("ana".into(), user)], later, 100 * SECOND + 2 * HOUR_MS).unwrap();
+        let before = rows(&store, UsageBy::User, later);
+        for _ in 0..2 {
+            writer.forget_user("ana", later, 100 * SECOND + 2 * HOUR_MS).unwrap();
+            let after = rows(&store, UsageBy::User, later);
+            let names = after.iter().map(|(subject, usage)| (subject.clone(), usage.events)).collect::<Vec<_>>();
+            let user = |id: &str| UsageSubject::User(id.into());
+            assert_eq!(names, [(UsageSubject::OtherUsers, 3), (user("ana2"), 2), (user("bo"), 2)]);
+            let connected =
+                |rows: &[(UsageSubject, Usage)]| rows.iter().map(|(_, usage)| usage.connected_ms).sum::<u64>();
+            assert_eq!(connected(&after), connected(&before));
+        }
     }
 
     #[test]

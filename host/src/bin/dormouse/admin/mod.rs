@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod deploy;
+mod personal_data;
 pub(crate) mod progress;
 pub(crate) mod revocations;
 mod room_file;

@@ -1,9 +1,10 @@
-//! `dormouse users`: who is connected, and an end to it.
+//! `dormouse users`: who is connected, an end to it, and the data of a user in all rooms.
 
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::personal_data::{self, Erase, Erasures, Export};
 use super::rooms::{Page, print_next};
 use super::table::{self, ago, size, text};
 use super::{AdminArgs, path, whole};
@@ -24,6 +25,12 @@ enum Command {
     Show(Show),
     /// Close the sockets of a user, who may come back; to keep a user out, revoke
     Disconnect(Disconnect),
+    /// Print what all rooms and the server keep about a user, as JSON lines
+    Export(Export),
+    /// Erase a user in all rooms whose component declares how, and wait for it
+    Erase(Erase),
+    /// List erasures of users, show one, or end one
+    Erasures(Erasures),
 }
 
 #[derive(Args)]
@@ -61,6 +68,9 @@ struct Disconnect {
 /// Runs the command.
 pub(crate) fn run(args: &Users) -> anyhow::Result<()> {
     match &args.command {
+        Command::Export(args) => personal_data::export(args),
+        Command::Erase(args) => personal_data::erase(args),
+        Command::Erasures(args) => personal_data::erasures(args),
         Command::List(args) => args.admin.run(async |client| {
             let [limit, after] = args.page.parameters();
             let parameters = [("prefix", args.prefix.clone()), limit, after];
