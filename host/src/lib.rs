@@ -19,6 +19,7 @@
 //! | [`room`] | the life of a room: mailbox, turns, output gate, hibernation, timers | TCP, files |
 //! | [`guest`] | wasmtime: engine, instances, limits, the WIT interfaces | the wire format of sockets, files |
 //! | [`store`] | the disk: read, commit, recovery | the life of a room, wasm |
+//! | [`cluster`] | which of several machines owns a room | SQL, connections, the life of a room |
 //! | [`outbound`] | requests to other servers, and which of them are allowed | rooms, wasm |
 //! | [`model`] | the plain data types that all modules share | everything else |
 //! | [`rollout`] | which version of the code a room runs during a deploy | wasm, events, files |
@@ -39,6 +40,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod clock;
+pub mod cluster;
 pub mod code_cache_dir;
 pub mod config;
 pub mod deploys;

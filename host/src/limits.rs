@@ -85,6 +85,25 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = OUTPUT_BYTES + EVENT_ID_BYTES;
 /// 100.
 pub const RESPONSE_HEADERS: usize = 64;
 
+/// The most rooms of one statement to the database: their rows are sent and locked together.
+pub const STATEMENT_ROOMS: usize = 1_000;
+
+/// How long a room may take to move to another node, in milliseconds, and then how long its edges may take to follow:
+/// its sockets wait meanwhile. It is about ten times what a busy database takes for one statement.
+pub const HAND_OVER_MS: u64 = 2_000;
+
+/// How long an open room may say nothing before its owner proves again that it owns the room, in milliseconds. So long,
+/// at most, do sockets listen to an owner that was replaced without its knowledge. One statement proves a thousand
+/// rooms.
+pub const ROOM_CHECK_MS: u64 = 5_000;
+
+/// The most frames of a room that an edge holds until the owner before has finished. Then its sockets are closed.
+pub const HELD_FRAMES: usize = 1_024;
+
+/// How often an edge follows the answer that a room is elsewhere, before its clients have to try again: the first node
+/// may not know of a move, and the second may be handing the room over.
+pub const ROOM_HOPS: usize = 2;
+
 /// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
 ///
 /// They describe the body, how long it may be cached, and where to go on. Headers that affect the whole origin, such as

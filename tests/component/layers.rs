@@ -47,6 +47,14 @@ fn dependencies_between_modules_go_one_way() {
     never("room", &["crate::edge"]);
     never("outbound", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::config"]);
     never("config", &["crate::edge", "crate::room", "crate::guest", "crate::store"]);
+    // The rules of ownership are plain values in and out.
+    never(
+        "cluster/ownership",
+        &["crate::clock", "crate::random", "crate::lock", "tokio", "async ", "std::time", "rand"],
+    );
+    for folder in ["edge", "room", "guest", "store", "config", "model"] {
+        never("cluster/ownership", &[&format!("crate::{folder}")]);
+    }
     never("revocations.rs", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::model"]);
 }
 

@@ -1,0 +1,9 @@
+//! Several machines that share their rooms: which node owns a room, and how its sockets find it.
+//!
+//! A database holds the truth. Each room has a row there with a fence, so an owner that others have replaced cannot
+//! change the room, and cannot prove that it may speak. This module knows no SQL, no connection and no guest.
+//! `docs/cluster-model.md` says what is promised and how it is checked.
+//!
+//! So far only [`ownership`] is here. The program does not run it yet: `tests/component/ownership` does.
+
+pub mod ownership;
