@@ -27,6 +27,9 @@ FUZZ_SEED ?= $(shell date +%s)
 DURABILITY_TESTS = confirmed_messages changed_byte torn_commit
 ROUNDS ?= 100
 
+# For `make model`.
+SEEDS ?= 1000000
+
 # For `make soak`.
 MINUTES ?= 60
 
@@ -42,7 +45,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
 
 ##@ Run it
 
@@ -93,6 +96,11 @@ fresh: ## Run both commands of the README in a fresh clone of this commit, with 
 durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the messages that clients saw; SEED=1 repeats a run
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
 		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),$(DURABILITY_TESTS))
+
+# The simulation runs five times as many seeds with optimisation.
+model: setup ## Simulate rooms on several machines with SEEDS=1000000 random seeds; SEED=1 names the first
+	DORMOUSE_TEST_SEED=$(or $(SEED),$(shell date +%s%N)) DORMOUSE_TEST_ROUNDS=$(SEEDS) \
+		cargo test --config profile.dev.package.dormouse.opt-level=2 --workspace --exclude unruly --test component -- --nocapture ownership::no_fault
 
 lint: setup client-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check

@@ -13,6 +13,7 @@ mod fuzz;
 mod hostile_components;
 mod layers;
 mod outbound;
+mod ownership;
 mod personal_data;
 mod sandbox;
 mod supply_chain;
