@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 18] = [
+const DOCUMENTS: [(&str, &str); 19] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -22,6 +22,7 @@ const DOCUMENTS: [(&str, &str); 18] = [
     ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/authorizer.md", include_str!("../../docs/authorizer.md")),
     ("docs/backups.md", include_str!("../../docs/backups.md")),
+    ("docs/cluster-model.md", include_str!("../../docs/cluster-model.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/deploy.md", include_str!("../../docs/deploy.md")),
     ("docs/operation.md", include_str!("../../docs/operation.md")),
