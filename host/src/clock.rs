@@ -21,6 +21,11 @@ pub fn to_unix_millis(time: SystemTime) -> UnixMillis {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The wall-clock time at its full precision, for the beginning of spans.
+pub(crate) fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The current time for measuring durations. It never goes back.
 pub fn monotonic() -> Instant {
     Instant::now()

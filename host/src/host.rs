@@ -26,6 +26,7 @@ use crate::edge::{
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns, component_hash};
 use crate::host_limits::HostLimits;
+use crate::limits::SPANS_FLUSH;
 use crate::liveness::Liveness;
 use crate::lock::Lock;
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
 use crate::routes;
 use crate::store::{OpenError, Store, StoreOptions, make_private};
+use crate::telemetry::{Exporter, Telemetry, TelemetryError};
 
 /// Builds a host. A part that is not given is made as the configuration says.
 #[must_use = "a builder does nothing until it is started"]
@@ -154,6 +156,9 @@ pub enum StartError {
     /// The certificate authorities for requests to servers cannot be used.
     #[error(transparent)]
     Authorities(#[from] BadAuthorities),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The operating system allows no more threads.
     #[error("no threads for long turns: {0}; raise the limit of processes")]
     Threads(std::io::Error),
@@ -287,6 +292,7 @@ impl Builder {
         self.config.tls.as_ref().map_or(Ok(()), check_certificate)?;
         let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
         let authorizer = Authorizer::new(&self.config, &outbound)?;
+        let exporter = Exporter::new(&self.config, &outbound)?;
         for warning in routes::warnings(&self.config).into_iter().chain(self.config.warnings()) {
             tracing::warn!("{warning}");
         }
@@ -310,8 +316,16 @@ impl Builder {
         };
         let long_turns = LongTurns::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
-        let rooms =
-            Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, long_turns.clone(), outbound)?;
+        let telemetry = exporter.map(Telemetry::start);
+        let rooms = Rooms::start(
+            store,
+            loaded.namespaces,
+            limits.clone(),
+            hibernate_after,
+            long_turns.clone(),
+            outbound,
+            telemetry,
+        )?;
         let router = Arc::new(loaded.router);
         let deploys = Deploys::start(
             loaded.engine,
@@ -478,8 +492,8 @@ impl Host {
         clock::sleep(self.drain_delay).await;
     }
 
-    /// Says goodbye to every client, lets every room finish within `limits.drain_timeout`, and closes the store, which
-    /// takes a sync of the disk. Acknowledged messages are on disk in any case. It does not wait for
+    /// Says goodbye to every client, lets every room finish within `limits.drain_timeout`, closes the store, which takes
+    /// a sync of the disk, and sends the spans that wait, if time is left. Acknowledged messages are on disk in any case. It does not wait for
     /// `limits.drain_delay`: see [`announce_shutdown`](Self::announce_shutdown).
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
@@ -500,6 +514,9 @@ impl Host {
         self.rooms.drain(left()).await;
         // Some of the answers came only now.
         self.edge.send_last_answers(left()).await;
+        if let Some(telemetry) = self.rooms.telemetry() {
+            telemetry.shutdown(left().min(SPANS_FLUSH)).await;
+        }
     }
 }
 

@@ -29,6 +29,7 @@
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log_filter`] | which filters of the log can log something | what is logged |
 //! | [`log`] | stderr, and log lines that it does not accept | the content of the log |
+//! | [`telemetry`] | spans, their places in traces, the collector | the events of rooms, connections |
 //! | [`config`], [`clock`] | settings and limits of operators; the clocks | |
 //!
 //! Start reading at [`room`]. The promises, the most important first: a guest cannot stop the host; each address has at
@@ -66,6 +67,7 @@ pub mod rollout;
 pub mod room;
 pub mod routes;
 pub mod store;
+pub mod telemetry;
 mod token_bucket;
 mod web_origin;
 

@@ -331,6 +331,37 @@ pub const ROOMS_READ_A_PAGE: usize = 10_000;
 /// The most lines that wait for one reader of a live tail. A line has some hundred bytes, and a few kilobytes at most.
 pub const TAIL_LINES: usize = 1_024;
 
+/// The most spans that wait for the collector of traces: about 1 KB each. At 1,000 spans a second, a collector may pause
+/// for four seconds; later ones are lost and counted.
+pub const SPANS_WAITING: usize = 4_096;
+
+/// The most spans of one request to the collector, as the SDKs of OpenTelemetry have it.
+pub const SPANS_A_BATCH: usize = 512;
+
+/// How long a span waits for others of its batch. People who look for a trace notice longer times.
+pub const SPANS_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest text of a span's attribute, in bytes: as long as the longest name of a room. Longer texts are cut.
+pub const SPAN_TEXT_BYTES: usize = 512;
+
+/// The time for the collector to answer, as the SDKs of OpenTelemetry have it.
+pub const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a batch is sent to a collector that cannot take it: after a pause of one second, then of two.
+pub const COLLECTOR_TRIES: u32 = 3;
+
+/// The longest pause that a collector may ask for: the queue is full long before.
+pub const COLLECTOR_WAIT: Duration = Duration::from_secs(30);
+
+/// How often the log has a line about spans that the collector did not take.
+pub const COLLECTOR_LINES_EVERY: Duration = Duration::from_secs(60);
+
+/// The longest answer of the collector, in bytes. It has a number and a short text.
+pub const COLLECTOR_ANSWER_BYTES: usize = 64 << 10;
+
+/// The most time that a shutdown spends on spans that wait, of `drain_timeout`: a collector answers in milliseconds.
+pub const SPANS_FLUSH: Duration = Duration::from_secs(2);
+
 /// The most readers of live tails. Each line of a room is compared with each of them.
 pub const TAIL_READERS: usize = 16;
 

@@ -40,7 +40,11 @@ fn example(document: &str, section: &str) -> String {
 
 #[test]
 fn every_configuration_snippet_in_the_documents_is_accepted() {
-    let documents = [include_str!("../../README.md"), include_str!("../../docs/configuration.md")];
+    let documents = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/telemetry.md"),
+    ];
     let pieces = documents.iter().flat_map(|text| text.split("```toml\n").skip(1)).collect::<Vec<_>>();
     assert!(pieces.len() >= 3, "{}", pieces.len());
     for piece in pieces {

@@ -62,6 +62,7 @@ mod server_sent_events;
 mod services;
 mod shares;
 mod shutdown;
+mod telemetry;
 mod test_driver;
 mod timers;
 mod tls;

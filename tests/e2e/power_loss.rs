@@ -78,7 +78,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
     let (outbound, limits) = (HttpClient::new(None).unwrap(), HostLimits::new(components.limits.clone()));
     // They fall asleep between two messages, too.
     let idle = Duration::from_millis(3);
-    Rooms::start(store, namespaces, limits, idle, components.long_turns.clone(), outbound).ok()
+    Rooms::start(store, namespaces, limits, idle, components.long_turns.clone(), outbound, None).ok()
 }
 
 #[derive(Debug, Default)]

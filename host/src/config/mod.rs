@@ -13,6 +13,7 @@ mod identity;
 mod limits;
 mod namespace;
 mod nearest;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use error::ConfigError;
 pub use identity::{AccessMode, Auth, Encoding, Identity, Key};
 pub use limits::Limits;
 pub use namespace::Namespace;
+pub use telemetry::{BadOtlpUrl, OtlpUrl, Telemetry, TrustParent};
 
 pub use crate::file_problem::FileProblem;
 
@@ -75,8 +77,10 @@ pub struct Config {
     /// restore of an older backup; 0 to forget the id at once.
     #[serde(with = "duration")]
     pub keep_erased_ids: Duration,
-    /// Certificate authorities in PEM that rooms' requests to servers trust beside those of browsers.
+    /// Certificate authorities in PEM that all requests to servers trust beside those of browsers.
     pub outbound_ca: Option<PathBuf>,
+    /// Spans over OTLP; absent, there are none.
+    pub telemetry: Option<Telemetry>,
     /// The limits.
     pub limits: Limits,
 }
@@ -131,6 +135,7 @@ impl Default for Config {
             admin: None,
             keep_erased_ids: Duration::ZERO,
             outbound_ca: None,
+            telemetry: None,
             limits: Limits::default(),
         }
     }
@@ -197,6 +202,9 @@ impl Config {
         }
         self.identity.jwks = self.identity.jwks.take().map(|file| directory.join(file));
         self.identity.authorize_secret = self.identity.authorize_secret.take().map(|file| directory.join(file));
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.headers_file = telemetry.headers_file.take().map(|file| directory.join(file));
+        }
         if let Some(admin) = &mut self.admin {
             admin.token_file = admin.token_file.take().map(|file| directory.join(file));
         }

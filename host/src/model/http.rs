@@ -11,6 +11,11 @@ pub const ACT: &str = "dormouse-act";
 /// The header with the key of a post, which is the same for each try. In requests of rooms only the host sets it.
 pub const POST_KEY: &str = "idempotency-key";
 
+/// The header with the trace and the span of a request's sender, as in W3C Trace Context.
+pub const TRACE_PARENT: &str = "traceparent";
+/// The header with what other systems add to that.
+pub const TRACE_STATE: &str = "tracestate";
+
 /// Whether `spelled` is the header `name`. Case is ignored, and `_` equals `-`, because some servers treat them alike.
 pub fn is_header(spelled: &str, name: &str) -> bool {
     let same = |(one, other): (u8, u8)| one.eq_ignore_ascii_case(&other) || (one == b'_' && other == b'-');

@@ -25,7 +25,7 @@ pub use characters::may_mislead;
 pub use claims::{Claims, ClaimsTooLong, UserAccess};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame, forbidden_frame};
 pub use event::{Close, Event};
-pub use http::{ACT, CALLER, POST_KEY, Request, Response, User, header_text, is_header};
+pub use http::{ACT, CALLER, POST_KEY, Request, Response, TRACE_PARENT, TRACE_STATE, User, header_text, is_header};
 pub use message::{EventId, Form, Message, OutboundMessage};
 pub use permissions::{Permission, Permissions, UnknownPermission};
 pub use personal_data::{DataOf, ErasedData, ExportedData};

@@ -1,5 +1,5 @@
-//! Requests of rooms to other servers: whole requests and whole answers, only where the operator allows. It knows no
-//! rooms and no wasm; `room` calls it for posts and for requests during a turn.
+//! Requests to other servers: whole requests and whole answers, only where the operator allows. It knows no rooms and no
+//! wasm; `room` calls it for posts and for requests during a turn, and `telemetry` for spans.
 //!
 //! [`Allowed`] knows the allowed origins, and `address` which addresses are public. A name is resolved once, and only
 //! checked addresses are connected to, so a later DNS answer cannot redirect the request (DNS rebinding).
@@ -92,6 +92,24 @@ pub enum FetchError {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
+}
+
+impl FetchError {
+    /// The reason in one word, for spans.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            FetchError::Denied(_) => "denied",
+            FetchError::Private(_) => "private",
+            FetchError::Bad(_) => "bad_request",
+            FetchError::Unknown(_) => "no_address",
+            FetchError::Unreachable(..) => "unreachable",
+            FetchError::Tls(..) => "tls",
+            FetchError::Http(_) => "connection",
+            FetchError::Body(_) => "incomplete",
+            FetchError::TooLarge => "too_large",
+            FetchError::Timeout => "timeout",
+        }
+    }
 }
 
 impl HttpClient {

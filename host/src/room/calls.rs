@@ -14,12 +14,14 @@ use super::error::RequestError;
 use super::mailbox::Mailbox;
 use super::namespace::Namespace;
 use super::shared::Shared;
+use super::traced;
 use crate::clock;
 use crate::guest::{CallError, Outbound, PostError, Waited};
 use crate::limit_hits::Limit;
 use crate::lock::Lock;
 use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
+use crate::telemetry::Place;
 
 /// The outbound interface of one room.
 struct RoomCalls {
@@ -27,6 +29,8 @@ struct RoomCalls {
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
+    /// The turn in its trace; absent if spans are off.
+    place: Option<Place>,
     /// The permit to wait, once the turn has asked for it.
     wait_permit: Lock<Option<OwnedSemaphorePermit>>,
 }
@@ -38,12 +42,14 @@ impl Shared {
         address: &Address,
         namespace: &Arc<Namespace>,
         mailbox: &Arc<Mailbox>,
+        place: Option<Place>,
     ) -> Arc<dyn Outbound> {
         Arc::new(RoomCalls {
             address: address.clone(),
             namespace: namespace.clone(),
             shared: Arc::downgrade(self),
             mailbox: Arc::downgrade(mailbox),
+            place,
             wait_permit: Lock::default(),
         })
     }
@@ -90,13 +96,17 @@ struct Call {
     from: Address,
     to: Address,
     request: Request,
+    place: Option<Place>,
 }
 
 impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
     async fn run(self, shared: Arc<Shared>) -> Result<Response, CallError> {
         let Some(_wait) = shared.wait_graph.begin(&self.from, &self.to) else { return Err(CallError::Deadlock) };
-        let request = request_from_room(self.request, &self.from, None);
-        shared.request(&self.to, request).await.map_err(|error| match error {
+        let mut request = request_from_room(self.request, &self.from, None);
+        let span = self.place.map(|place| traced::call(&place, &self.to, &mut request));
+        let answered = shared.request(&self.to, request).await;
+        traced::answered(span, answered.as_ref().map(|response| response.status).map_err(RequestError::word));
+        answered.map_err(|error| match error {
             RequestError::NoNamespace => CallError::NoSuchRoom,
             RequestError::Failed => CallError::Failed,
             RequestError::Overloaded
@@ -114,11 +124,15 @@ struct Fetch {
     origin: String,
     request: Request,
     timeout: Duration,
+    place: Option<Place>,
 }
 
 impl AsyncFnOnceSend<Result<Response, FetchError>> for Fetch {
-    async fn run(self, shared: Arc<Shared>) -> Result<Response, FetchError> {
-        shared.outbound.fetch(&self.namespace.outbound, &self.origin, self.request, self.timeout).await
+    async fn run(mut self, shared: Arc<Shared>) -> Result<Response, FetchError> {
+        let span = self.place.map(|place| traced::fetch(&place, &self.origin, &mut self.request));
+        let fetched = shared.outbound.fetch(&self.namespace.outbound, &self.origin, self.request, self.timeout).await;
+        traced::answered(span, fetched.as_ref().map(|response| response.status).map_err(FetchError::word));
+        fetched
     }
 }
 
@@ -135,7 +149,12 @@ impl Outbound for RoomCalls {
             Ok(to) => to,
             Err(error) => return Box::pin(async move { Ok(Err(error)) }),
         };
-        self.after(after, until, Err(CallError::Timeout), Call { from: self.address.clone(), to, request })
+        self.after(
+            after,
+            until,
+            Err(CallError::Timeout),
+            Call { from: self.address.clone(), to, request, place: self.place.clone() },
+        )
     }
 
     fn fetch(
@@ -147,7 +166,7 @@ impl Outbound for RoomCalls {
     ) -> Waited<Result<Response, FetchError>> {
         let timeout = until.saturating_duration_since(clock::monotonic());
         let request = without_host_headers(request);
-        let fetch = Fetch { namespace: self.namespace.clone(), origin, request, timeout };
+        let fetch = Fetch { namespace: self.namespace.clone(), origin, request, timeout, place: self.place.clone() };
         self.after(after, until, Err(FetchError::Timeout), fetch)
     }
 

@@ -43,6 +43,20 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// The reason in one word, for spans.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            RequestError::NoNamespace => "no_namespace",
+            RequestError::Failed => "failed",
+            RequestError::Overloaded => "overloaded",
+            RequestError::NoMemory => "memory",
+            RequestError::TooManyRooms => "rooms",
+            RequestError::Broken => "broken",
+            RequestError::NoSpace => "space",
+            RequestError::Draining => "draining",
+        }
+    }
+
     /// The `code` of the error frame for a client that sent a message over a socket.
     pub(super) fn code(&self) -> &'static str {
         match self {

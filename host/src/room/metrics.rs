@@ -73,20 +73,24 @@ impl Metrics {
 
     /// Counts a failed turn.
     pub(super) fn failed(&self, failure: &TurnFailure) {
-        let cause = match failure {
-            TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
-            TurnFailure::Cpu { .. } => "cpu",
-            TurnFailure::Memory { .. } => "memory",
-            TurnFailure::Tables { .. } => "tables",
-            TurnFailure::Trap { .. } => "trap",
-            TurnFailure::Instantiate(_) => "instantiate",
-            TurnFailure::Host(_) => "host",
-        };
-        self.failures.get_or_create(&[("cause", cause)]).inc();
+        self.failures.get_or_create(&[("cause", cause(failure))]).inc();
     }
 
     /// Counts a turn that failed because there was no space for its writes.
     pub(super) fn found_no_space(&self) {
         self.failures.get_or_create(&[("cause", "space")]).inc();
+    }
+}
+
+/// The cause of a failed turn in one word, for counts and spans.
+pub(super) fn cause(failure: &TurnFailure) -> &'static str {
+    match failure {
+        TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
+        TurnFailure::Cpu { .. } => "cpu",
+        TurnFailure::Memory { .. } => "memory",
+        TurnFailure::Tables { .. } => "tables",
+        TurnFailure::Trap { .. } => "trap",
+        TurnFailure::Instantiate(_) => "instantiate",
+        TurnFailure::Host(_) => "host",
     }
 }

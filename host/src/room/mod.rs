@@ -45,6 +45,7 @@ mod shared;
 mod tail;
 mod timer_queue;
 mod timer_task;
+mod traced;
 mod trial;
 mod usage;
 mod wait_graph;
@@ -67,6 +68,7 @@ use crate::model::{Address, Client, Request, Response, StorageFailed, UsagePage,
 use crate::outbound::HttpClient;
 use crate::store::transfer::{About, CheckedImport, ImportError, ImportFile, Imported};
 use crate::store::{CommitError, Snapshot, Store};
+use crate::telemetry::Telemetry;
 
 pub use crate::store::KEPT_HOURS as USAGE_KEPT_HOURS;
 pub use activity::{Failure, Numbers};
@@ -100,7 +102,8 @@ use wait_graph::WaitGraph;
 pub struct Rooms(Arc<Shared>);
 
 impl Rooms {
-    /// Starts the rooms of `namespaces`, with their data in `store`. Call it in a tokio runtime.
+    /// Starts the rooms of `namespaces`, with their data in `store`. Without `telemetry` there are no spans. Call it in a
+    /// tokio runtime.
     ///
     /// Fails: if the timers and posts of the store cannot be read.
     pub fn start(
@@ -110,6 +113,7 @@ impl Rooms {
         hibernate_after: Duration,
         long_turns: LongTurns,
         outbound: HttpClient,
+        telemetry: Option<Telemetry>,
     ) -> Result<Self, StorageFailed> {
         let HostLimits { limits, hits: limit_hits, pressure } = host_limits;
         let metrics = Metrics::new(namespaces.keys());
@@ -144,6 +148,7 @@ impl Rooms {
             pressure,
             limit_hits,
             metrics,
+            telemetry,
         });
         for (address, at) in to_wake {
             if shared.namespaces.contains_key(address.namespace()) {
@@ -162,6 +167,11 @@ impl Rooms {
     /// The namespace with this name.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.0.namespaces.get(name).map(|namespace| &**namespace)
+    }
+
+    /// The spans of this host; absent if they are off.
+    pub(crate) fn telemetry(&self) -> Option<&Telemetry> {
+        self.0.telemetry.as_ref()
     }
 
     /// The names of all namespaces, in order.
@@ -238,6 +248,9 @@ impl Rooms {
         self.0.metrics.register(registry);
         self.0.meter.register(registry);
         self.0.store.register(registry);
+        if let Some(telemetry) = &self.0.telemetry {
+            telemetry.register(registry);
+        }
     }
 
     /// Updates the gauges that are measured when the metrics are read.

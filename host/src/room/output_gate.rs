@@ -16,6 +16,7 @@ use crate::lock::Lock;
 use crate::model::{AutoResponse, CLOSED_BY_OPERATOR, Client, Except, Listener, Message, OutboundMessage};
 use crate::panics::guard;
 use crate::store::Receipt;
+use crate::telemetry::Span;
 
 /// Close code and reason for clients of a room whose storage is lost or failing.
 pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
@@ -32,6 +33,8 @@ pub(super) struct TurnOutput<R> {
     pub(super) reply: R,
     /// When the room took the event of the turn; absent if the time until its deliveries is not measured.
     pub(super) taken_at: Option<Instant>,
+    /// The wait for the commit, if the turn is traced and waits. It ends when the outputs leave.
+    pub(super) span: Option<Span>,
 }
 
 /// A reply that leaves with the outputs of its turn.
@@ -166,6 +169,9 @@ impl<R: HeldReply> OutputGate<R> {
                         }
                     }
                     held.reply.send();
+                    if let Some(mut span) = held.span {
+                        span.succeed();
+                    }
                 }
                 None => burst.send(&mut to_flush),
             }
@@ -370,7 +376,7 @@ mod tests {
         let auto_response = AutoResponse { request: "ping".into(), reply: "pong".into() };
         let deliveries = vec![Delivery::AutoResponse(Some(auto_response))];
         let times = Histogram::default();
-        gate.hold(1, TurnOutput { deliveries, reply: (), taken_at: None });
+        gate.hold(1, TurnOutput { deliveries, reply: (), taken_at: None, span: None });
         gate.release(&Handle::current(), &times);
         assert_eq!((gate.auto_response("ping"), gate.len()), (None, 1));
         gate.start_at(1);

@@ -12,6 +12,7 @@ use super::incoming::Incoming;
 use super::namespace::Namespace;
 use super::posts::{Outcome, PostId, unanswered};
 use super::shared::Shared;
+use super::traced;
 use crate::clock;
 use crate::model::{Address, Destination, Post, PostNumber, Request};
 use crate::outbound::FetchError;
@@ -21,9 +22,12 @@ impl Shared {
     pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
         let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
         let key = post.key.unwrap_or_else(|| self.store.post_key(&from, number));
-        let (destination, request) = (post.destination, request_from_room(post.request, &from, Some(key)));
+        let tries = post.attempt + 1;
+        let (destination, mut request) = (post.destination, request_from_room(post.request, &from, Some(key)));
         let carried = async move {
             let slot = shared.carriers.slot(from.namespace(), &destination).await;
+            let telemetry = shared.telemetry.as_ref();
+            let span = telemetry.map(|telemetry| traced::post(telemetry, &destination, tries, &mut request));
             let outcome = match destination {
                 Destination::Room(to) => {
                     shared.post_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
@@ -37,6 +41,12 @@ impl Shared {
                 Outcome::NotNow(_) => "not_now",
                 Outcome::NotTried => "later",
             };
+            if let Some(mut span) = span {
+                match outcome {
+                    Outcome::Accepted => span.succeed(),
+                    _ => span.fail(label),
+                }
+            }
             shared.metrics.posts.get_or_create(&[("outcome", label)]).inc();
             // If the result cannot be delivered, the room finds the post again after the restart.
             let _ = shared.deliver(&from, Incoming::Posted { number, outcome });

@@ -30,6 +30,7 @@ use crate::model::{Address, Request, Response};
 use crate::outbound::HttpClient;
 use crate::pressure::Pressure;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// The state that all rooms of a host share.
 pub(super) struct Shared {
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub(super) limit_hits: LimitHits,
     pub(super) metrics: Metrics,
     pub(super) meter: Meter,
+    /// Absent if spans are off.
+    pub(super) telemetry: Option<Telemetry>,
 }
 
 impl Shared {

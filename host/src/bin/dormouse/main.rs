@@ -383,6 +383,7 @@ fn check(args: &Check) -> anyhow::Result<()> {
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
     let outbound = dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
     dormouse::edge::Authorizer::new(&config, &outbound)?;
+    dormouse::telemetry::Exporter::new(&config, &outbound)?;
     let journal = dormouse::deploys::Journal::open(&config.data)?;
     let loaded = dormouse::components(&config, &Default::default(), None, &journal)?;
     for (name, namespace) in &loaded.namespaces {

@@ -10,13 +10,14 @@ mod listeners;
 mod namespace;
 mod paths;
 mod shares;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod warnings;
 
 use std::time::Duration;
 
-use super::{AccessMode, Config, ConfigError};
+use super::{AccessMode, Config, ConfigError, Telemetry};
 use crate::routes::spelling;
 
 pub use paths::full_path;
@@ -50,6 +51,7 @@ impl Config {
         if let Some(admin) = &self.admin {
             admin.check(self.listen)?;
         }
+        self.telemetry.as_ref().map_or(Ok(()), Telemetry::check)?;
         self.identity.check(self.listen)
     }
 

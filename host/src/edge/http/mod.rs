@@ -51,6 +51,7 @@ mod route;
 mod router;
 pub(in crate::edge) mod service;
 mod ticket;
+mod traced;
 
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ use crate::guest::Decision;
 use crate::limit_hits::Limit;
 use crate::limits;
 use crate::model::{self, Address, Permission, UserAccess};
+use crate::telemetry::Span;
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -165,6 +167,7 @@ where
     let spend = |connection| edge.connection_limits.spend_request(connection, peer.client);
     let paid = peer.connection.as_deref().map_or(Ok(None), spend);
     let paid = paid.map_err(|turned_away| over_limit(turned_away.into()))?;
+    traced::begin(edge, &request, peer.is_proxy(), &mut context.span);
 
     // 12. The identity.
     let bearer = identify(edge, &request, origin).map_err(|invalid| unauthorized(&invalid.0))?;
@@ -174,6 +177,8 @@ where
     {
         edge.connection_limits.refund_request(address);
     }
+
+    traced::user(&mut context.span, bearer.as_ref().map(|bearer| &bearer.verified));
 
     // 13. The user's rate. A request over HTTP costs the user as much as a message: it costs the server the same.
     if let Some(bearer) = &bearer {
@@ -219,6 +224,8 @@ where
     };
     let address =
         Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
+
+    traced::enter_room(&mut context.span, &address, &mut request);
 
     // 19. A place among the requests to the room. A slow authorizer then holds no more places than a slow room.
     edge.budget.enter_room(permit, &address).map_err(over_limit)?;
@@ -273,6 +280,8 @@ struct AnswerContext {
     origin: Option<Origin>,
     /// Present once the request has its place.
     place: Option<(Requester, Permit)>,
+    /// Present once the address has paid for the request, if spans are on.
+    span: Option<Span>,
 }
 
 impl AnswerContext {
@@ -286,6 +295,7 @@ impl AnswerContext {
                 Err(limit) => refuse(&edge.metrics, limit),
             };
         }
+        traced::end(self.span, response.status());
         let Some(origin) = self.origin else { return response };
         edge.metrics.answered(response.status().as_u16());
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {

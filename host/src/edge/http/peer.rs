@@ -34,6 +34,11 @@ impl Peer {
         Peer { connection, client }
     }
 
+    /// Whether a trusted proxy has sent the request.
+    pub(super) fn is_proxy(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_proxy())
+    }
+
     /// The holders of the shares that a request counts against.
     pub(super) fn requester(&self, verified: Option<&Verified>) -> Requester {
         let connection = self.connection.as_deref();

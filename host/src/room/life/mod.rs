@@ -19,6 +19,7 @@ mod open;
 mod operated;
 mod personal_data;
 mod tailed;
+mod traced;
 mod turn;
 mod usage;
 
@@ -49,6 +50,7 @@ use crate::panics::{catch_panic, guard};
 use crate::random;
 use crate::rollout::{Choice, RunsVersion};
 use crate::store::{CommitError, Receipt, RoomLog};
+use crate::telemetry::Span;
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct RoomState {
@@ -110,6 +112,8 @@ pub(super) struct RoomTask {
     /// The room was deleted, and this task ends.
     deletion: Option<Deletion>,
     usage: RoomUsage,
+    /// The span of the turn that runs; absent if spans are off.
+    span: Option<Span>,
 }
 
 /// The room cannot go on; its held outputs are dropped.
@@ -175,6 +179,7 @@ impl RoomTask {
             turn_cpu: Duration::ZERO,
             deletion: None,
             usage: RoomUsage::new(last_event),
+            span: None,
         };
         runtime.spawn(room.run_to_end().instrument(span));
     }
@@ -467,7 +472,8 @@ impl RoomTask {
         sockets.mark_gone(socket);
         let Some(client) = sockets.get(socket).map(|socket| socket.client.clone()) else { return };
         let commit = self.last_commit();
-        let left = TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None, taken_at: None };
+        let left =
+            TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None, taken_at: None, span: None };
         self.mailbox.output_gate.hold(commit, left);
         if self.batch.is_empty() {
             self.release();
@@ -489,7 +495,8 @@ impl RoomTask {
     fn outbound_interface(&mut self) -> Option<Arc<dyn Outbound>> {
         let state = self.state.as_ref().expect("a running room has its state");
         let connected = self.code.code.component.is_connected();
-        connected.then(|| self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox))
+        let place = self.span.as_ref().map(Span::place);
+        connected.then(|| self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox, place))
     }
 
     fn state(&mut self) -> &mut RoomState {
@@ -503,6 +510,7 @@ impl RoomTask {
 
 impl Drop for RoomTask {
     fn drop(&mut self) {
+        self.span_broken();
         // A room that sleeps has given its state away. Otherwise it is broken, or its task was cut off.
         self.report_broken();
         if let Some(state) = self.state.take() {

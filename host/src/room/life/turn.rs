@@ -92,6 +92,7 @@ impl RoomTask {
     pub(super) async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
         let observed = self.observe(&event);
+        self.begin_span(&event);
         // Kept for the error that the sender gets if the turn fails.
         let message_text = match &event {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
@@ -117,6 +118,7 @@ impl RoomTask {
             _ => Box::pin(self.run_first_turn(event)).await?,
         };
         self.count_turn(&counted, cost, ran.as_ref().ok());
+        self.span_ran(cost, ran.as_ref().map(|turn| &turn.answer));
         let outcome = match ran {
             Ok(turn) => {
                 let observed = observed.map(|of| (of, turn.outputs.len(), refusal(&turn.answer)));
@@ -156,6 +158,7 @@ impl RoomTask {
             self.failed(name, user, error.to_string());
             self.turn_failed(cause, message_text.as_deref(), &error);
         }
+        self.span = None;
         if self.batch.is_empty() {
             self.release();
         }
@@ -213,6 +216,7 @@ impl RoomTask {
     /// Makes an instance. If all are in use, the longest idle rooms hibernate first.
     pub(super) async fn wake(&mut self) -> Result<Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure>, Broken> {
         let began = clock::monotonic();
+        let mut span = self.span.as_ref().and_then(|span| span.inner("wake"));
         let permit = match self.shared.instances.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -230,9 +234,11 @@ impl RoomTask {
         // Code that runs long when it is instantiated counts as a long turn.
         let instantiated = Box::pin(async move { code.component.instantiate(&log_limiter).await });
         let instantiated = long_turns.run(instantiated, || submitted = self.submit()).await;
-        if instantiated.is_ok() {
-            self.instance_made(clock::since(began));
+        match &instantiated {
+            Ok(_) => self.instance_made(clock::since(began)),
+            Err(_) => span.iter_mut().for_each(|span| span.fail("instantiate")),
         }
+        drop(span);
         submitted.map(|()| instantiated.map(|instance| (instance, permit)))
     }
 
@@ -244,6 +250,10 @@ impl RoomTask {
             changes.timers.entry(timer.name.clone()).or_insert(None);
         }
         if !turn.posts.is_empty() {
+            if let Some(span) = &self.span {
+                // A post may leave much later, and from another process: its headers remember the turn.
+                turn.posts.iter_mut().for_each(|(_, request)| span.write_to(request));
+            }
             let opened = self.opened();
             let (commit, now) = (opened.log.number() + 1, opened.clock());
             changes.posts = self.batch.number(commit, std::mem::take(&mut turn.posts), now);
@@ -261,6 +271,7 @@ impl RoomTask {
             self.drop_instance();
             self.mailbox.not_idle();
             self.shared.metrics.found_no_space();
+            self.span_without_space();
             if matches!(error, CommitError::RoomFull { .. }) {
                 self.shared.limit_hits.count(Limit::RoomBytes);
             }
@@ -388,7 +399,8 @@ impl RoomTask {
         let deliveries = outputs.into_iter().filter_map(|output| with_receivers(output, sockets)).collect::<Vec<_>>();
         if !deliveries.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
             let taken_at = (!deliveries.is_empty()).then_some(self.last_event);
-            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply, taken_at });
+            let span = self.commit_span(commit);
+            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply, taken_at, span });
         }
     }
 }
