@@ -85,7 +85,7 @@ impl Span {
         }
     }
 
-    /// Sets an attribute. A text of more than [`SPAN_TEXT_BYTES`] is cut.
+    /// Sets an attribute, or replaces its value. A text of more than [`SPAN_TEXT_BYTES`] is cut.
     pub(crate) fn set_text(&mut self, key: &'static str, text: &str) {
         let text = &text[..text.floor_char_boundary(SPAN_TEXT_BYTES)];
         self.set(key, || text.to_owned().into());
@@ -102,8 +102,10 @@ impl Span {
     }
 
     fn set(&mut self, key: &'static str, value: impl FnOnce() -> Value) {
-        if let Some(record) = &mut self.0.record {
-            record.attributes.push(KeyValue::new(key, value()));
+        let Some(record) = &mut self.0.record else { return };
+        match record.attributes.iter_mut().find(|attribute| attribute.key.as_str() == key) {
+            Some(attribute) => attribute.value = value(),
+            None => record.attributes.push(KeyValue::new(key, value())),
         }
     }
 
