@@ -56,6 +56,12 @@ pub fn thread_cpu() -> Duration {
     Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
+/// CPU time that all threads of this process have used.
+pub fn process_cpu() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
+}
+
 /// The time that has passed since a moment that [`monotonic`] returned.
 pub fn since(moment: Instant) -> Duration {
     monotonic().saturating_duration_since(moment)

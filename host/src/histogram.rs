@@ -36,7 +36,60 @@ impl fmt::Debug for Histogram {
     }
 }
 
+/// The counts of a histogram at one moment, by bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Counts([u64; BUCKETS + 1]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts([0; BUCKETS + 1])
+    }
+}
+
+impl Counts {
+    /// Adds those of another histogram.
+    pub(crate) fn add(&mut self, other: &Counts) {
+        self.0.iter_mut().zip(&other.0).for_each(|(count, other)| *count += other);
+    }
+
+    /// What was counted since an earlier moment.
+    pub(crate) fn since(&self, earlier: &Counts) -> Counts {
+        Counts(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(earlier.0[bucket])))
+    }
+
+    /// How many durations were counted.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The duration in seconds below which a part of all durations is, such as 0.99; absent if there are none. Within a
+    /// bucket it is estimated, as if its durations were spread evenly. Those in the last bucket count as 4.2 s.
+    pub(crate) fn percentile(&self, part: f64) -> Option<f64> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let rank = (part * total as f64).clamp(1.0, total as f64);
+        let mut below = 0.0;
+        for (bucket, count) in self.0.iter().enumerate() {
+            let count = *count as f64;
+            if below + count >= rank {
+                let begin = if bucket == 0 { 0.0 } else { end_of(bucket - 1) };
+                let length = if bucket == BUCKETS { 0.0 } else { end_of(bucket) - begin };
+                return Some(begin + length * (rank - below) / count);
+            }
+            below += count;
+        }
+        None
+    }
+}
+
 impl Histogram {
+    /// The counts now.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts(std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)))
+    }
+
     /// Counts one duration.
     pub(crate) fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -116,6 +169,22 @@ impl<T: Send + Sync + 'static> Collector for ByNamespace<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_in_the_bucket_of_its_rank() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.counts().percentile(0.5), None);
+        (0..99).for_each(|_| histogram.observe(Duration::from_micros(100)));
+        histogram.observe(Duration::from_millis(100));
+        let counts = histogram.counts();
+        let microseconds = |part: f64| counts.percentile(part).unwrap() * 1e6;
+        assert!((64.0..=128.0).contains(&microseconds(0.5)), "{}", microseconds(0.5));
+        assert!((127.0..=128.0).contains(&microseconds(0.99)), "{}", microseconds(0.99));
+        assert!((65_536.0..=131_072.0).contains(&microseconds(1.0)), "{}", microseconds(1.0));
+        histogram.observe(Duration::from_secs(60));
+        let since = histogram.counts().since(&counts);
+        assert_eq!((since.total(), since.percentile(0.5)), (1, Some(end_of(BUCKETS - 1))));
+    }
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_does_not_end_before_it() {

@@ -1,8 +1,8 @@
 //! Counters of refusals, one for each limit. Edge, rooms and guests count here; the metrics read it.
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use crate::named_counters::NamedCounters;
 
 /// A limit that refused something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,15 +123,20 @@ impl Limit {
 
 /// How often each limit of one host refused something.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LimitHits(Family<[(&'static str, &'static str); 1], Counter>);
+pub(crate) struct LimitHits(NamedCounters);
 
 impl LimitHits {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register("refused", "Refusals, by the limit that was reached", self.0.clone());
+        self.0.register(registry, "refused", "Refusals, by the limit that was reached");
+    }
+
+    /// The limits that were met, by name, with how often; the one that was met most first.
+    pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+        self.0.all()
     }
 
     /// Counts one refusal.
     pub(crate) fn count(&self, refused: Limit) {
-        self.0.get_or_create(&[("limit", refused.name())]).inc();
+        self.0.count("limit", refused.name());
     }
 }

@@ -301,6 +301,23 @@ pub const ADMIN_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most addresses whose rate at the admin listener is remembered: together they take less than 100 KB.
 pub const ADMIN_ADDRESSES: usize = 1_024;
 
+/// The most sessions of the dashboard at the same time: with more, the one that was not used for the longest time ends.
+/// A few operators have a few browsers each.
+pub const ADMIN_SESSIONS: usize = 64;
+
+/// How long a session of the dashboard lasts: a working day, so that the token is typed once a day.
+pub const ADMIN_SESSION_TIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A session of the dashboard ends when it was not used for this long. A page that is shown asks every few seconds, and
+/// one in the background does not.
+pub const ADMIN_SESSION_IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// How often the numbers of the host are sampled for the plots of the dashboard.
+pub const HISTORY_EVERY: Duration = Duration::from_secs(5);
+
+/// The samples that are kept: a quarter of an hour. Each takes 850 B.
+pub const HISTORY_SAMPLES: usize = 180;
+
 /// How long the admin listener waits for the next part of an upload, and until a client has read a part of a download.
 /// A download holds a snapshot of the store, which keeps replaced values on the disk, so a client that stopped must not
 /// hold it for long. A part has 1 MiB at most.

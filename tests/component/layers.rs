@@ -16,8 +16,11 @@ fn collect(path: &Path, files: &mut Vec<(PathBuf, String)>) {
     if path.is_file() {
         let text = fs::read_to_string(path).unwrap();
         // Tests end a file, except if they are in a file of their own.
-        let is_inside = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{'));
-        let tests = text.match_indices("#[cfg(test)]\nmod ").map(|(at, _)| at).find(is_inside);
+        let is_inside = |at: &usize| {
+            let item = text[*at..].lines().find(|line| !line.starts_with('#'));
+            item.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+        };
+        let tests = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(is_inside);
         let lines = text[..tests.unwrap_or(text.len())].lines().filter(|line| !line.trim_start().starts_with("//"));
         files.push((path.to_owned(), lines.collect::<Vec<_>>().join("\n")));
         return;

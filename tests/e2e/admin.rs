@@ -129,6 +129,50 @@ async fn an_audit_log_that_was_cut_off_goes_on() {
     assert_eq!(targets.iter().map(|entry| &entry[2]).collect::<Vec<_>>(), ["user ana", "user bo"]);
 }
 
+/// The targets of all pages, the newest first, while new entries come.
+async fn audit_pages(server: &Server, limit: usize) -> Vec<String> {
+    let (mut targets, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = admin(server, Method::GET, &format!("/audit?limit={limit}{before}"), "").await.json();
+        let entries = entries(&page);
+        assert!(entries.len() <= limit, "{page}");
+        targets.extend(entries.into_iter().rev().map(|entry| entry[2].clone()));
+        assert!(targets.len() <= 100, "the pages do not end: {targets:?}");
+        let Some(next) = page["next"].as_str() else { return targets };
+        before = format!("&before={}", next.replace(':', "%3A"));
+        revoke(server, "late", "Robin").await;
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_read_backwards_in_pages_to_its_beginning() {
+    let server = Server::with(ADMIN).await;
+    assert_eq!(admin(&server, Method::GET, "/audit", "").await.json(), json!({ "entries": [], "next": null }));
+    let line = |number: u32| {
+        let time = format!("2026-01-01T00:00:{number:02}.000Z");
+        json!({ "time": time, "from": "::1", "operator": null, "action": "act", "target": number.to_string(), "detail": null })
+    };
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(|number| format!("{}\n", line(number))).collect::<String>();
+    let (older, newer) = (server.data().join("audit.log.1"), server.data().join("audit.log"));
+    for limit in [1, 2, 3, 4, 7, 100] {
+        fs::write(&older, lines(0..4)).unwrap();
+        fs::write(&newer, lines(4..7)).unwrap();
+        assert_eq!(audit_pages(&server, limit).await, ["6", "5", "4", "3", "2", "1", "0"], "pages of {limit}");
+    }
+    // A rotation moves the place of a cursor, and the next one removes it.
+    fs::write(&newer, lines(4..7)).unwrap();
+    let page = admin(&server, Method::GET, "/audit?limit=1", "").await.json();
+    let behind = format!("/audit?before={}", page["next"].as_str().unwrap());
+    fs::rename(&newer, &older).unwrap();
+    revoke(&server, "ana", "Robin").await;
+    let targets = entries(&admin(&server, Method::GET, &behind, "").await.json());
+    assert_eq!(targets.iter().map(|entry| &entry[2]).collect::<Vec<_>>(), ["4", "5"]);
+    fs::remove_file(&older).unwrap();
+    for gone in [&behind, "/audit?before=x", "/audit?before=x@1", "/audit?before=x@-1"] {
+        admin(&server, Method::GET, gone, "").await.is_problem(400);
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_done_that_the_audit_log_cannot_hold() {
     let server = Server::with(ADMIN).await;
@@ -136,7 +180,10 @@ async fn nothing_is_done_that_the_audit_log_cannot_hold() {
     let answer = admin(&server, Method::POST, "/revocations", r#"{"user":"ana"}"#).await;
     answer.is_problem(500);
     assert!(answer.json()["detail"].as_str().unwrap().starts_with("nothing was done"), "{answer:?}");
-    assert_eq!(admin(&server, Method::GET, "/revocations", "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(
+        admin(&server, Method::GET, "/revocations", "").await.json(),
+        json!({ "revocations": [], "next": null })
+    );
 }
 
 #[tokio::test]
@@ -145,7 +192,7 @@ async fn an_unknown_path_parameter_or_method_is_named() {
     for (method, path, status, detail) in [
         (Method::GET, "/nothing", 404, "nothing here"),
         (Method::GET, "/audit/", 404, "nothing here"),
-        (Method::GET, "/", 404, "nothing here"),
+        (Method::POST, "/", 405, "only GET here"),
         (Method::GET, "/audit?limits=5", 400, "the parameter `limits` is unknown here"),
         (Method::GET, "/audit?limit=0", 400, "the parameter `limit` is a number from 1 to 1000"),
         (Method::GET, "/audit?limit=5&limit=6", 400, "the parameter `limit` is given twice"),

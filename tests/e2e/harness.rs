@@ -1,7 +1,7 @@
 //! Starts the real server as a process, and has the clients for it: WebSockets, event streams and plain requests.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Response as UpgradeResponse;
@@ -321,22 +321,42 @@ pub(crate) async fn request(
     headers: &[(&str, &str)],
     body: impl AsRef<[u8]>,
 ) -> Answer {
-    Answer::of(send(address, method, path, headers, body).await).await
+    Answer::of(send(None, address, method, path, headers, body).await).await
+}
+
+/// The same from an address of this machine, such as 127.0.1.1: limits by address are apart.
+pub(crate) async fn request_from(
+    source: IpAddr,
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Answer {
+    Answer::of(send(Some(source), address, method, path, headers, body).await).await
 }
 
 /// Sends a request on a new connection, and waits for the head of the answer.
 async fn send(
+    source: Option<IpAddr>,
     address: SocketAddr,
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
     body: impl AsRef<[u8]>,
 ) -> Response<Incoming> {
-    let stream = TcpStream::connect(address).await.expect("it listens");
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.expect("a socket");
+    if let Some(source) = source {
+        socket.bind((source, 0).into()).expect("an address of this machine");
+    }
+    let stream = socket.connect(address).await.expect("it listens");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", address.to_string());
+    let mut request = Request::builder().method(method).uri(path);
+    if headers.iter().all(|(name, _)| *name != "host") {
+        request = request.header("host", address.to_string());
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -359,7 +379,7 @@ pub(crate) async fn open_event_stream(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<EventStream, Answer> {
-    let response = send(address, Method::GET, path, headers, "").await;
+    let response = send(None, address, Method::GET, path, headers, "").await;
     if response.status() != StatusCode::OK {
         return Err(Answer::of(response).await);
     }

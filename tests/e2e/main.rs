@@ -26,6 +26,7 @@ mod command_line;
 mod connection_limits;
 mod crashes;
 mod damage;
+mod dashboard;
 mod deploy;
 mod disk_failures;
 mod durability;

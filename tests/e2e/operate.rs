@@ -153,6 +153,9 @@ async fn a_room_shows_who_is_in_it_and_why_it_is_awake() {
     let room = get(&server, "/rooms/rooms/lobby").await;
     assert_eq!([&room["room"], &room["entries"]], [&json!("ROOMS/lobby"), &json!(1)]);
     assert!(room["component"].as_str().is_some_and(|component| component.ends_with("unruly.wasm")), "{room}");
+    let deployed = get(&server, "/deploys").await["deploys"].clone();
+    let deployed = deployed.as_array().unwrap().iter().find(|deployed| deployed["target"] == "ROOMS").unwrap();
+    assert_eq!(room["version"], deployed["version"]["hash"]);
     assert!(room["contract"].as_str().is_some_and(|version| version.starts_with("0.1.")), "{room}");
     let clients = room["clients"].as_array().unwrap();
     let client = |at: usize| ["user", "userName", "kind", "tags"].map(|key| clients[at][key].clone());
@@ -175,6 +178,51 @@ async fn a_room_shows_who_is_in_it_and_why_it_is_awake() {
     admin(&server, Method::GET, "/rooms/ROOMS/nothing", "").await.is_problem(404);
     assert!(failure(&command(&server, &["rooms", "show", "ROOMS/nothing"]).await).contains("there is no such room"));
     assert!(failure(&command(&server, &["rooms", "show", "lobby"]).await).contains("NAMESPACE/NAME"));
+}
+
+#[tokio::test]
+async fn a_list_says_why_its_rooms_are_awake() {
+    let server = Server::unruly("hibernate_after = \"1h\"\n").await;
+    let mut timed = joined(&server, "timed", "ana").await;
+    timed.expect_reply("timer 1000000 later; say done", "done").await;
+    let _quiet = joined(&server, "quiet", "bo").await;
+    let _asleep = joined(&server, "asleep", "cy").await;
+    post(&server, "/rooms/ROOMS/asleep/sleep", "").await;
+    for order in ["name", "sockets", "awake"] {
+        let page = get(&server, &format!("/rooms?sort={order}")).await;
+        let because = |name: &str| {
+            let rooms = page["rooms"].as_array().unwrap();
+            rooms.iter().find(|room| room["name"] == name).unwrap()["awakeBecause"].clone()
+        };
+        assert_eq!(because("timed")[0]["reason"], "timer", "{page}");
+        let due_at = because("timed")[0]["dueAt"].as_u64().unwrap();
+        assert_eq!(get(&server, "/rooms/ROOMS/timed").await["nextTimers"][0]["dueAt"], due_at);
+        // One event in the first second is a rate of one a second.
+        let reason = because("quiet")[0]["reason"].clone();
+        assert!(reason == "recent-event" || reason == "events", "{page}");
+        assert_eq!(because("asleep"), json!([]), "{page}");
+    }
+    let awake = get(&server, "/rooms?sort=awake").await["rooms"].clone();
+    assert!(awake[0]["since"].as_u64() <= awake[1]["since"].as_u64(), "the longest time first: {awake}");
+    assert_eq!(pages(&server, "sort=awake&limit=1").await.concat()[2], "ROOMS/asleep");
+}
+
+#[tokio::test]
+async fn rooms_and_users_with_names_that_no_url_has_are_reached() {
+    let server = Server::unruly("").await;
+    let path = format!("{BASE}/rooms/%2e%2e/ws?token=..:dots");
+    let mut dots = server.connect(&path, &[]).await.expect("it lets us in");
+    dots.expect_text("welcome").await;
+    let _other = joined(&server, "-", "ana").await;
+    for (name, sent) in [("..", "-?name=.."), ("-", "-")] {
+        assert_eq!(get(&server, &format!("/rooms/ROOMS/{sent}")).await["name"], name);
+    }
+    assert_eq!(get(&server, "/users/-?user=..").await["clients"][0]["room"], "ROOMS/..");
+    assert_eq!(get(&server, "/users/-").await["user"], "-");
+    assert_eq!(post(&server, "/rooms/ROOMS/-/broadcast?name=..", r#"{"text":"hello"}"#).await["sockets"], 1);
+    dots.expect_text("hello").await;
+    admin(&server, Method::GET, "/users/-?user=..&user=x", "").await.is_problem(400);
+    admin(&server, Method::GET, "/users/id-ana?user=..", "").await.is_problem(400);
 }
 
 #[tokio::test]
@@ -276,7 +324,7 @@ async fn a_room_is_closed_told_something_and_put_to_sleep() {
     let mut ana = joined(&server, "lobby", "ana").await;
     let mut bo = joined(&server, "garden", "bo").await;
     let said = printed(&command(&server, &["rooms", "broadcast", "ROOMS/lobby", "maintenance at noon"]).await);
-    assert_eq!(said, "sent to 1 sockets\n");
+    assert_eq!(said, "sent to 1 socket\n");
     ana.expect_text("maintenance at noon").await;
 
     assert_eq!(printed(&command(&server, &["rooms", "sleep", "ROOMS/garden"]).await), "asleep\n");
@@ -347,7 +395,7 @@ async fn a_room_with_sockets_is_deleted_only_by_force() {
     delete(&server, "/rooms/ROOMS/lobby").await.is_problem(409);
     ana.expect_reply("get key", "key=value").await;
     let said = printed(&command(&server, &["rooms", "delete", "ROOMS/lobby", "--force"]).await);
-    assert_eq!(said, "ROOMS/lobby is deleted; 1 sockets were closed\n");
+    assert_eq!(said, "ROOMS/lobby is deleted; sockets that were closed: 1\n");
     assert_eq!(ana.recv_close().await, (4410, "the room was deleted".into()));
     joined(&server, "lobby", "ana").await.expect_reply("get key", "key=").await;
 }

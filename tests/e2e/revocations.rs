@@ -191,12 +191,12 @@ async fn one_token_can_be_revoked_and_unrevoked() {
     assert_eq!(second.recv_content().await, "still here");
 
     let listed = admin_request(&server, Method::GET, "").await.json();
-    assert_eq!(listed, json!({ "revocations": [{ "jti": "one", "exp": exp }] }));
+    assert_eq!(listed, json!({ "revocations": [{ "jti": "one", "exp": exp }], "next": null }));
     let body = json!({ "jti": "one" }).to_string();
     assert_eq!(admin_request(&server, Method::DELETE, &body).await.json(), json!({ "restored": { "jti": "one" } }));
     assert_eq!(request_with_token(&server, &one).await.status, StatusCode::OK);
     admin_request(&server, Method::DELETE, &body).await.is_problem(404);
-    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [], "next": null }));
 }
 
 #[tokio::test]
@@ -250,6 +250,53 @@ async fn users_of_dev_auth_can_be_revoked_too() {
 }
 
 #[tokio::test]
+async fn revocations_are_listed_by_user_and_in_pages() {
+    let server = server_with_secret(ADMIN).await;
+    let revoked = [
+        json!({ "user": "ana" }),
+        json!({ "user": "bo" }),
+        json!({ "jti": "a/b&c" }),
+        json!({ "user": "ana", "room": "rooms/a" }),
+        json!({ "user": "ana", "room": "rooms/b" }),
+        json!({ "user": "cy", "room": "rooms/a" }),
+    ];
+    for revocation in revoked.iter().rev() {
+        revoke(&server, revocation.clone()).await;
+    }
+    let page = async |query: &str| {
+        let answer =
+            harness::request(server.admin_address(), Method::GET, &format!("/revocations{query}"), &[], "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}: {answer:?}");
+        let mut page = answer.json();
+        for entry in page["revocations"].as_array_mut().unwrap() {
+            entry.as_object_mut().unwrap().remove("before");
+        }
+        page
+    };
+    assert_eq!(page("").await, json!({ "revocations": revoked, "next": null }));
+    for limit in 1..=6 {
+        let (mut listed, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = page(&format!("?limit={limit}{after}")).await;
+            listed.extend(page["revocations"].as_array().unwrap().clone());
+            assert!(listed.len() <= revoked.len(), "pages of {limit}: {listed:?}");
+            let Some(next) = page["next"].as_str() else { break };
+            let next = url::form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>();
+            after = format!("&after={next}");
+        }
+        assert_eq!(listed, revoked, "pages of {limit}");
+    }
+    let of_ana = [&revoked[0], &revoked[3], &revoked[4]];
+    assert_eq!(page("?user=ana").await["revocations"], json!(of_ana));
+    assert_eq!(page("?user=a%2Fb%26c").await["revocations"], json!([]), "that is a token");
+    for wrong in ["?after=ana", "?limit=0", "?users=ana"] {
+        harness::request(server.admin_address(), Method::GET, &format!("/revocations{wrong}"), &[], "")
+            .await
+            .is_problem(400);
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_without_a_user_or_token_is_refused() {
     let server = server_with_secret(ADMIN).await;
     let long = json!({ "user": "x".repeat(257) }).to_string();
@@ -288,9 +335,9 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
     let at = |path: &'static str| harness::request(server.admin_address(), Method::GET, path, &[], "");
     assert_eq!(at("/healthz").await.json()["status"], "ok");
     assert_eq!(at("/readyz").await.json()["status"], "ready");
-    at("/").await.is_problem(404);
+    at("/nothing").await.is_problem(404);
     at("/api/realtime/rooms/a/messages").await.is_problem(404);
-    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [], "next": null }));
     server.get("/revocations").await.is_problem(404);
 }
 
@@ -300,16 +347,17 @@ async fn web_pages_cannot_use_the_admin_api() {
     let address = server.admin_address();
     let own = format!("http://{address}");
     let body = r#"{"user":"ana"}"#;
-    for headers in [
-        [("origin", own.as_str())],
-        [("origin", "null")],
-        [("origin", "https://evil.example")],
-        [("sec-fetch-site", "same-origin")],
-        [("sec-fetch-site", "cross-site")],
+    // The own page needs a session.
+    for (header, status) in [
+        (("origin", own.as_str()), 401),
+        (("sec-fetch-site", "same-origin"), 401),
+        (("origin", "null"), 403),
+        (("origin", "https://evil.example"), 403),
+        (("sec-fetch-site", "cross-site"), 403),
     ] {
         for method in [Method::POST, Method::GET, Method::OPTIONS] {
-            let answer = harness::request(address, method, "/revocations", &headers, body).await;
-            answer.is_problem(403);
+            let answer = harness::request(address, method, "/revocations", &[header], body).await;
+            answer.is_problem(status);
             assert!(!answer.headers.contains_key("access-control-allow-origin"));
         }
     }
@@ -317,7 +365,7 @@ async fn web_pages_cannot_use_the_admin_api() {
         "POST /revocations HTTP/1.1\r\nhost: evil.example:8788\r\ncontent-length: 14\r\nconnection: close\r\n\r\n";
     let answer = raw_request(address, head, body).await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
-    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [], "next": null }));
 }
 
 async fn raw_request(address: SocketAddr, head: &str, body: &str) -> String {
@@ -462,7 +510,7 @@ async fn an_admin_connection_without_the_token_gets_one_answer() {
     for _ in 0..2 {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        while !String::from_utf8_lossy(&answer).contains("{\"revocations\":[]}") {
+        while !String::from_utf8_lossy(&answer).contains("\"revocations\":[]}") {
             assert_ne!(within(stream.read_buf(&mut answer)).await.unwrap(), 0, "{}", answer.escape_ascii());
         }
     }

@@ -115,6 +115,27 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
         let answer = harness::request(server.admin_address(), Method::POST, "/revocations", &headers, body).await;
         answers += &String::from_utf8_lossy(&answer.body);
     }
+    // The dashboard: a wrong token, the right one, and the two halves of the session.
+    let admin = server.admin_address();
+    let own = format!("http://{admin}");
+    let headers = [("origin", own.as_str()), ("content-type", "application/json")];
+    let sign_in = async |token: &str| {
+        let body = json!({ "token": token }).to_string();
+        harness::request(admin, Method::POST, "/session", &headers, &body).await
+    };
+    let refused = sign_in(&format!("{admin_token}-and-more")).await;
+    answers += &format!("{:?} {}", refused.headers, String::from_utf8_lossy(&refused.body));
+    let begun = sign_in(admin_token).await;
+    let cookie = begun.header("set-cookie").split(';').next().unwrap().to_owned();
+    let value = begun.json()["value"].as_str().unwrap().to_owned();
+    secrets.extend([cookie.split('=').nth(1).unwrap().to_owned(), value.clone()]);
+    for (method, path) in [(Method::GET, "/session"), (Method::GET, "/audit"), (Method::DELETE, "/session")] {
+        for value in [&*value, "another"] {
+            let headers = [("origin", &*own), ("cookie", &*cookie), ("dormouse-session", value)];
+            let answer = harness::request(admin, method.clone(), path, &headers, "").await;
+            answers += &format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+        }
+    }
     server.send_sighup();
     server.wait_for_log("reloaded").await;
     server.send_sigterm();

@@ -15,6 +15,9 @@ const BINARY = process.env.DORMOUSE_BINARY ?? join(TARGET, "debug", "dormouse");
 /** For HS256, as the server is configured with `auth = "jwt"`. */
 export const SECRET = "a secret of at least 32 bytes, for tests only";
 
+/** Of the admin listener, if the configuration names the file `admin.token`. */
+export const ADMIN_TOKEN = "an admin token of 32 characters!".replaceAll(" ", "-");
+
 export class Server {
   #directory = mkdtempSync(join(tmpdir(), "dormouse-browser-"));
   #config;
@@ -51,6 +54,15 @@ export class Server {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** The address of the admin listener, if the configuration has one. */
+  get admin() {
+    return /admin on (http:\/\/127\.0\.0\.1:\d+)/.exec(this.#log)?.[1] ?? "";
+  }
+
+  get data() {
+    return join(this.#directory, "data");
+  }
+
   get log() {
     return this.#log;
   }
@@ -59,6 +71,7 @@ export class Server {
   async start() {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing; \`cargo build\` makes it`);
     writeFileSync(join(this.#directory, "secret"), SECRET);
+    writeFileSync(join(this.#directory, "admin.token"), ADMIN_TOKEN);
     writeFileSync(
       join(this.#directory, "dormouse.toml"),
       `listen = "127.0.0.1:${this.#port}"\ndata = "data"\n${this.#config}`,
@@ -74,6 +87,17 @@ export class Server {
       });
       child.once("exit", () => reject(new Error(`the server did not start:\n${this.#log}`)));
     });
+  }
+
+  /**
+   * Runs a command of the binary in the directory of the server.
+   *
+   * @param {...string} args
+   * @returns {{ ended: Promise<number | null>, stop: () => void }}
+   */
+  run(...args) {
+    const child = spawn(BINARY, args, { cwd: this.#directory, stdio: "ignore" });
+    return { ended: once(child, "exit").then(([code]) => code), stop: () => void child.kill() };
   }
 
   /** `kill -9`. */

@@ -102,9 +102,13 @@ pub struct Admin {
     /// The address to listen on. A file may give a name, such as `localhost:8788`.
     #[serde(default = "admin_address", deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// A file with the token, of at least 32 characters. All paths but `/healthz` and `/readyz` then require it. It must be set if
-    /// the address is not a loopback address.
+    /// A file with the token, of at least 32 characters. All paths then require it, but for `/healthz`, `/readyz` and the
+    /// files of the dashboard. It must be set if the address is not a loopback address.
     pub token_file: Option<PathBuf>,
+    /// Names under which browsers may open the dashboard, without scheme and port, beside IP addresses and the names of
+    /// this machine.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 fn admin_address() -> SocketAddr {

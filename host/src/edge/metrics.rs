@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::history::Sample;
 use crate::limit_hits::{Limit, LimitHits};
 
 /// The metrics of one host's edge.
@@ -48,6 +49,19 @@ impl Metrics {
     /// The counters of refusals, for those who count without the rest of the edge.
     pub(super) fn limit_hits(&self) -> LimitHits {
         self.limit_hits.clone()
+    }
+
+    /// Adds the numbers of the edge to a sample.
+    pub(super) fn sample(&self, sample: &mut Sample) {
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        sample.connections = gauge(&self.connections);
+        sample.sockets = gauge(&self.sockets);
+        sample.messages_in = self.messages.get();
+    }
+
+    /// The limits that were met, with how often.
+    pub(super) fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        self.limit_hits.all()
     }
 
     /// A limit was met.

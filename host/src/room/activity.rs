@@ -33,6 +33,8 @@ pub(super) struct Activity {
     storage_bytes: AtomicU64,
     sockets: AtomicU32,
     timers: AtomicU32,
+    /// When the first of them is due; 0 without timers.
+    timer_at: AtomicU64,
     posts: AtomicU32,
     failed: AtomicU32,
     /// The sums at two moments, the older first, from which rates are computed.
@@ -95,10 +97,22 @@ pub struct Numbers {
     pub sockets: u32,
     /// Timers that are set.
     pub timers: u32,
+    /// When the first of them is due.
+    pub timer_at: Option<UnixMillis>,
     /// Posts that are not accepted yet.
     pub posts: u32,
     /// Failed turns since it is in memory.
     pub failures: u32,
+}
+
+/// The counts of a room that change with its turns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) sockets: usize,
+    pub(super) timers: usize,
+    pub(super) timer_at: Option<UnixMillis>,
+    pub(super) posts: usize,
+    pub(super) storage_bytes: u64,
 }
 
 /// Only the task of the room writes, so a load and a store suffice.
@@ -148,11 +162,12 @@ impl Activity {
     }
 
     /// The current counts.
-    pub(super) fn set_counts(&self, sockets: usize, timers: usize, posts: usize, storage_bytes: u64) {
-        self.sockets.store(narrow(sockets), Ordering::Relaxed);
-        self.timers.store(narrow(timers), Ordering::Relaxed);
-        self.posts.store(narrow(posts), Ordering::Relaxed);
-        self.storage_bytes.store(storage_bytes, Ordering::Relaxed);
+    pub(super) fn set_counts(&self, counts: &Counts) {
+        self.sockets.store(narrow(counts.sockets), Ordering::Relaxed);
+        self.timers.store(narrow(counts.timers), Ordering::Relaxed);
+        self.timer_at.store(counts.timer_at.unwrap_or(0), Ordering::Relaxed);
+        self.posts.store(narrow(counts.posts), Ordering::Relaxed);
+        self.storage_bytes.store(counts.storage_bytes, Ordering::Relaxed);
     }
 
     /// A turn has failed.
@@ -196,6 +211,7 @@ impl Activity {
             storage_bytes: read(&self.storage_bytes),
             sockets: self.sockets.load(Ordering::Relaxed),
             timers: self.timers.load(Ordering::Relaxed),
+            timer_at: time(&self.timer_at),
             posts: self.posts.load(Ordering::Relaxed),
             failures: self.failed.load(Ordering::Relaxed),
         }

@@ -18,6 +18,8 @@ pub struct RoomDetails {
     pub numbers: Numbers,
     /// Its component, as the configuration names it.
     pub component: String,
+    /// The version of its code that its next event runs with: the SHA-256 of the component.
+    pub version: String,
     /// The version of the contract that the component was built against.
     pub contract: String,
     /// The number of its last commit.

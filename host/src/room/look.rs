@@ -44,6 +44,8 @@ pub enum RoomOrder {
     Messages,
     /// The latest event first.
     Active,
+    /// Awake for the longest time first; behind them those that sleep.
+    Awake,
 }
 
 impl FromStr for RoomOrder {
@@ -58,6 +60,7 @@ impl FromStr for RoomOrder {
             "storage" => RoomOrder::Storage,
             "messages" => RoomOrder::Messages,
             "active" => RoomOrder::Active,
+            "awake" => RoomOrder::Awake,
             _ => return Err(()),
         })
     }
@@ -73,6 +76,7 @@ impl RoomOrder {
             RoomOrder::Storage => numbers.storage_bytes,
             RoomOrder::Messages => (numbers.messages_per_second * 1e3) as u64,
             RoomOrder::Active => numbers.last_event.unwrap_or(0),
+            RoomOrder::Awake => numbers.since.filter(|_| numbers.awake).map_or(0, |since| u64::MAX - since),
         }
     }
 }
@@ -112,6 +116,8 @@ pub struct ListedRoom {
     pub in_memory: bool,
     /// Its numbers.
     pub numbers: Numbers,
+    /// Why it is awake; empty for a room that sleeps.
+    pub awake_because: Vec<AwakeBecause>,
 }
 
 /// The `after` of a query is none that a page gave.
@@ -139,7 +145,7 @@ impl Shared {
             events_per_second: numbers.events_per_second,
             events_waiting: mailbox.events_waiting(),
             outputs_waiting: mailbox.output_gate.len(),
-            timer_at: parts.and_then(|parts| parts.timer_at),
+            timer_at: parts.map_or(numbers.timer_at, |parts| parts.timer_at),
             posts_waiting: numbers.posts as usize,
             post_at: parts.and_then(|parts| parts.post_at),
         })
@@ -149,10 +155,16 @@ impl Shared {
 impl Rooms {
     /// Some rooms, in an order. It blocks on the disk for some milliseconds.
     pub fn page(&self, query: &RoomsQuery) -> Result<RoomsPage, LookError> {
-        match query.order {
+        let mut page = match query.order {
             RoomOrder::Name => self.page_by_name(query),
             order => self.page_by_value(query, order),
+        }?;
+        for room in page.rooms.iter_mut().filter(|room| room.numbers.awake) {
+            if let Some(mailbox) = self.0.registry.get(&room.address) {
+                room.awake_because = self.0.awake_because(&mailbox, None);
+            }
         }
+        Ok(page)
     }
 
     fn page_by_value(&self, query: &RoomsQuery, order: RoomOrder) -> Result<RoomsPage, LookError> {
@@ -189,7 +201,8 @@ impl Rooms {
         }
         let last = top.last_key_value().filter(|_| has_more);
         let next = last.map(|((Reverse(value), address), _)| format!("{value}/{address}"));
-        let listed = |((_, address), numbers)| ListedRoom { address, in_memory: true, numbers };
+        let listed =
+            |((_, address), numbers)| ListedRoom { address, in_memory: true, numbers, awake_because: Vec::new() };
         Ok(RoomsPage { rooms: top.into_iter().map(listed).collect(), next })
     }
 
@@ -225,7 +238,8 @@ impl Rooms {
                     // Those in memory are listed already, or are left out by the filter.
                     if self.0.registry.get(&address).is_none() {
                         let numbers = Numbers { storage_bytes: stored.bytes, ..Numbers::default() };
-                        rooms.insert(stored.name.clone(), ListedRoom { address, in_memory: false, numbers });
+                        let listed = ListedRoom { address, in_memory: false, numbers, awake_because: Vec::new() };
+                        rooms.insert(stored.name.clone(), listed);
                     }
                 }
                 let has_more = rooms.len() > wanted;
@@ -274,7 +288,8 @@ impl Rooms {
             }
             let numbers = mailbox.activity.numbers(now);
             if query.awake.is_none_or(|awake| awake == numbers.awake) {
-                first.insert(name.to_owned(), ListedRoom { address: address.clone(), in_memory: true, numbers });
+                let (address, awake_because) = (address.clone(), Vec::new());
+                first.insert(name.to_owned(), ListedRoom { address, in_memory: true, numbers, awake_because });
                 if first.len() > wanted + 1 {
                     first.pop_last();
                 }
@@ -327,6 +342,7 @@ impl Rooms {
             in_memory: mailbox.is_some(),
             numbers,
             component: code.component.name().to_owned(),
+            version: code.version.hash().to_string(),
             contract: code.component.contract().to_owned(),
             commit: parts.commit,
             incarnation: parts.incarnation,

@@ -9,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::guest::TurnFailure;
-use crate::histogram::{ByNamespace, Histogram};
+use crate::histogram::{ByNamespace, Counts, Histogram};
+use crate::history::Sample;
+use crate::named_counters::NamedCounters;
 
 /// The metrics of all rooms of a host.
 #[derive(Default)]
@@ -21,9 +23,11 @@ pub(super) struct Metrics {
     /// Turns that succeeded.
     pub(super) turns: Counter,
     pub(super) wakes: Counter,
+    /// Messages to clients, once for each receiver.
+    pub(super) deliveries: Counter,
     /// Tried posts, by outcome.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
-    failures: Family<[(&'static str, &'static str); 1], Counter>,
+    pub(super) failures: NamedCounters,
     /// By namespace.
     pub(super) times: BTreeMap<String, Arc<Times>>,
 }
@@ -53,9 +57,14 @@ impl Metrics {
         registry.register("rooms", "Rooms in memory, awake or asleep", self.rooms.clone());
         registry.register("instances", "Rooms with an instance", self.instances.clone());
         registry.register("turns", "Turns that succeeded", self.turns.clone());
+        registry.register(
+            "deliveries",
+            "Messages of rooms to sockets, once for each receiver, counted before they are sent",
+            self.deliveries.clone(),
+        );
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
-        registry.register("failures", "Turns that failed and were undone, by cause", self.failures.clone());
+        self.failures.register(registry, "failures", "Turns that failed and were undone, by cause");
         let histograms: [Measured; 3] = [
             ("turn_cpu_seconds", "CPU time of turns, also of failed ones.", |times| &times.turn_cpu),
             ("wake_seconds", "How long it took to make an instance, with the wait for its place.", |times| &times.wake),
@@ -71,14 +80,32 @@ impl Metrics {
         }
     }
 
+    /// Adds the numbers of rooms to a sample.
+    pub(super) fn sample(&self, sample: &mut Sample) {
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        sample.rooms = gauge(&self.rooms);
+        sample.awake = gauge(&self.instances);
+        sample.messages_out = self.deliveries.get();
+        sample.turns = self.turns.get();
+        sample.wakes = self.wakes.get();
+        let sum = |histogram: fn(&Times) -> &Histogram| {
+            let mut sum = Counts::default();
+            self.times.values().for_each(|times| sum.add(&histogram(times).counts()));
+            sum
+        };
+        sample.turn = sum(|times| &times.turn_cpu);
+        sample.wake = sum(|times| &times.wake);
+        sample.delivery = sum(|times| &times.delivery);
+    }
+
     /// Counts a failed turn.
     pub(super) fn failed(&self, failure: &TurnFailure) {
-        self.failures.get_or_create(&[("cause", cause(failure))]).inc();
+        self.failures.count("cause", cause(failure));
     }
 
     /// Counts a turn that failed because there was no space for its writes.
     pub(super) fn found_no_space(&self) {
-        self.failures.get_or_create(&[("cause", "space")]).inc();
+        self.failures.count("cause", "space");
     }
 }
 

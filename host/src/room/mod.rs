@@ -62,6 +62,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock::{self, Timeline};
 use crate::guest::LongTurns;
+use crate::history::Sample;
 use crate::host_limits::HostLimits;
 use crate::limits::{INSTANCE_TIMEOUT, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Request, Response, StorageFailed, UsagePage, UsageQuery, User};
@@ -257,6 +258,23 @@ impl Rooms {
     pub(crate) fn measure(&self) {
         let instances = self.0.limits.awake_rooms as usize - self.0.instances.available_permits();
         self.0.metrics.instances.set(instances as i64);
+    }
+
+    /// Adds the numbers of rooms and of their store to a sample.
+    pub(crate) fn sample(&self, sample: &mut Sample) {
+        self.measure();
+        self.0.metrics.sample(sample);
+        sample.commit = self.0.store.commit_times();
+    }
+
+    /// The causes of failed turns, with how often each was one; the most frequent first.
+    pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
+        self.0.metrics.failures.all()
+    }
+
+    /// Bytes that the store takes on the disk; absent if it has none. It blocks on the disk.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.0.store.disk_bytes()
     }
 
     /// The number of rooms with a task: awake rooms, and rooms that wait for the disk.

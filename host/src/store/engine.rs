@@ -38,6 +38,11 @@ pub trait StorageEngine: StorageReader {
         None
     }
 
+    /// Bytes that its files take, for the operator; absent if it does not know.
+    fn disk_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// The entries as they are now: all of each batch, or nothing of it. Later batches do not change the snapshot, and
     /// do not wait for it. It may keep replaced values on the disk as long as it exists.
     ///

@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::clock;
-use crate::histogram::SharedHistogram;
+use crate::histogram::{Counts, SharedHistogram};
 
 /// The metrics of one store.
 pub(super) struct Metrics {
@@ -42,6 +42,10 @@ impl Metrics {
         self.commits.inc_by(commits as u64);
         self.bytes.inc_by(bytes as u64);
         self.syncs.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn commit_times(&self) -> Counts {
+        self.commit_times.0.counts()
     }
 
     /// Counts commits that are durable now, by the times at which they were submitted.

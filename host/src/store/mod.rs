@@ -39,6 +39,7 @@ use std::sync::atomic::Ordering;
 use prometheus_client::registry::Registry;
 
 use crate::clock::{self, UnixMillis};
+use crate::histogram::Counts;
 use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
 
 pub use copy::Copied;
@@ -151,6 +152,16 @@ impl Store {
     /// Registers the metrics of the store.
     pub fn register(&self, registry: &mut Registry) {
         self.0.group.shared().metrics.register(registry);
+    }
+
+    /// How long commits of rooms took until now.
+    pub(crate) fn commit_times(&self) -> Counts {
+        self.0.group.shared().metrics.commit_times()
+    }
+
+    /// Bytes that the store takes on the disk; absent if its engine does not know. It blocks on the disk.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.0.read(|disk| Ok::<_, StorageFailed>(disk.disk_bytes())).ok().flatten()
     }
 
     /// Whether so many bytes are on their way to the disk that rooms should wait.

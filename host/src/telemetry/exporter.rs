@@ -197,10 +197,9 @@ impl Task {
         let sending = self.collector.send(body.to_vec());
         let mut deadline = self.deadline.clone();
         let cut_off = async {
-            match deadline.wait_for(Option::is_some).await.map(|deadline| *deadline) {
-                Ok(Some(deadline)) => clock::timer_at(deadline).await,
-                // The host is gone without a shutdown.
-                Ok(None) | Err(_) => {}
+            // It fails if the host is gone without a shutdown.
+            if let Ok(Some(deadline)) = deadline.wait_for(Option::is_some).await.map(|deadline| *deadline) {
+                clock::timer_at(deadline).await;
             }
         };
         tokio::select! {

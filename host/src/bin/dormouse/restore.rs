@@ -79,11 +79,11 @@ impl Restore {
         print::line(format_args!("{said}: {rooms}, {records} and {files}, {size}, of {created}"))?;
         let Repeats { by_itself, need_ids } = repeats.unwrap_or_default();
         if by_itself > 0 {
-            let users = counted(by_itself, "user");
+            let users = counted(by_itself as u64, "user");
             print::line(format_args!("to erase again when the server starts: {users}"))?;
         }
         if need_ids > 0 {
-            let users = counted(need_ids, "user");
+            let users = counted(need_ids as u64, "user");
             let list = "`dormouse users erasures` lists them once the server runs";
             print::line(format_args!("to erase again by ids that are not kept: {users}; {list}"))?;
         }

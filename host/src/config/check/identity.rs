@@ -122,13 +122,18 @@ impl Identity {
     }
 
     fn check_hosts(&self) -> Result<(), ConfigError> {
-        for host in &self.hosts {
-            if web_origin::normal_host(host).is_none() {
-                let problem =
-                    format!("`{host}` is not a host name; write it without scheme and port, such as `rooms.example`");
-                return Err(ConfigError::invalid("identity.hosts", problem));
-            }
-        }
-        Ok(())
+        check_hosts("identity.hosts", &self.hosts)
     }
+}
+
+/// Refuses host names that no browser sends.
+pub(super) fn check_hosts(setting: &str, hosts: &[String]) -> Result<(), ConfigError> {
+    for host in hosts {
+        if web_origin::normal_host(host).is_none() {
+            let problem =
+                format!("`{host}` is not a host name; write it without scheme and port, such as `rooms.example`");
+            return Err(ConfigError::invalid(setting, problem));
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::identity::check_hosts;
 use crate::config::{Admin, ConfigError};
 
 impl Admin {
@@ -14,6 +15,7 @@ impl Admin {
             );
             return Err(ConfigError::invalid("admin.listen", problem));
         }
+        check_hosts("admin.hosts", &self.hosts)?;
         if self.listen.ip().is_loopback() || self.token_file.is_some() {
             return Ok(());
         }

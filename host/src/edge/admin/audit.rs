@@ -5,23 +5,25 @@
 //! the outcome. It is not synced, and it is missing if the server or the client went meanwhile: the outcome is unknown.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::outcome::{Outcome, Recorded};
 use super::request::AdminRequest;
-use crate::clock;
+use crate::clock::{self, UnixMillis};
 use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
-use crate::limits::ADMIN_CONNECTIONS;
 use crate::lock::Lock;
 use crate::random;
 
@@ -30,6 +32,8 @@ const FILE: &str = "audit.log";
 const OLDER_FILE: &str = "audit.log.1";
 /// The size at which the log is rotated, in bytes. With the older one it holds about 80,000 actions.
 const FILE_BYTES: u64 = 16 << 20;
+/// The beginning of a line with an outcome, up to the id of its action.
+const OUTCOME: &[u8] = br#"{"of":""#;
 /// The entries of an answer that does not say how many.
 const DEFAULT_ENTRIES: usize = 100;
 /// The most entries of an answer: with the longest names, a few megabytes.
@@ -42,33 +46,8 @@ pub(super) struct AuditLog {
     writing: Lock<()>,
 }
 
-/// The id of the action that a request has recorded, as long as its outcome is not recorded.
-#[derive(Clone, Default)]
-pub(super) struct Recorded(Arc<Lock<Option<String>>>);
-
-/// The outcome of an action.
-pub(super) enum Outcome {
-    Done,
-    /// With the reason.
-    Failed(String),
-}
-
-impl Recorded {
-    /// Takes the duty to record the outcome, which the answer has otherwise: for an action that goes on behind it.
-    pub(super) fn take(&self) -> Recorded {
-        Recorded(Arc::new(Lock::new(self.0.lock().take())))
-    }
-}
-
-impl Outcome {
-    /// The outcome that an answer tells.
-    pub(super) fn of(status: StatusCode) -> Self {
-        if status.is_success() { Outcome::Done } else { Outcome::Failed(status.to_string()) }
-    }
-}
-
 fn now() -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(clock::unix_millis())).to_string()
+    time(clock::unix_millis())
 }
 
 impl AuditLog {
@@ -85,7 +64,8 @@ impl AuditLog {
         detail: Option<Value>,
     ) -> Result<(), Refusal> {
         let operator = request.operator();
-        tracing::info!(action, target, operator, from = %request.from, "an operator acts");
+        let session = request.signed_in.as_ref().map(|signed_in| time(signed_in.since));
+        tracing::info!(action, target, operator, session, from = %request.from, "an operator acts");
         if self.directory.is_none() {
             return Ok(());
         }
@@ -95,6 +75,7 @@ impl AuditLog {
             "time": now(),
             "from": request.from.to_string(),
             "operator": operator,
+            "session": session,
             "action": action,
             "target": target,
             "detail": detail,
@@ -106,14 +87,14 @@ impl AuditLog {
             let detail = format!("nothing was done: the audit log cannot be written: {error}");
             Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &detail))
         })?;
-        *request.recorded.0.lock() = Some(id);
+        request.recorded.set(id);
         Ok(())
     }
 
     /// Records the outcome of an action, if there is one whose outcome is not recorded.
     pub(super) async fn finish(self: &Arc<Self>, recorded: &Recorded, outcome: Outcome) {
         let recorded = recorded.take();
-        if recorded.0.lock().is_some() {
+        if recorded.is_open() {
             let log = self.clone();
             let written = tokio::task::spawn_blocking(move || log.finish_blocking(&recorded, &outcome)).await;
             written.expect("writing a line does not panic");
@@ -122,7 +103,7 @@ impl AuditLog {
 
     /// The same from a thread that may block.
     pub(super) fn finish_blocking(&self, recorded: &Recorded, outcome: &Outcome) {
-        let Some(id) = recorded.0.lock().take() else { return };
+        let Some(id) = recorded.take_id() else { return };
         let line = match outcome {
             Outcome::Done => json!({ "of": id, "time": now(), "outcome": "done" }),
             Outcome::Failed(reason) => json!({ "of": id, "time": now(), "outcome": "failed", "reason": reason }),
@@ -156,54 +137,42 @@ impl AuditLog {
         if is_new { File::open(directory)?.sync_all() } else { Ok(()) }
     }
 
-    /// The last actions with their outcomes, the oldest of them first. Lines that are no JSON, such as one that a crash
-    /// cut off, are left out.
-    #[expect(clippy::disallowed_methods, reason = "it owns the file")]
-    fn last(&self, count: usize) -> io::Result<Vec<Value>> {
-        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
-        // An action may have a line for its outcome, and earlier ones that run at the same time have theirs behind it.
-        let lines = 2 * count + ADMIN_CONNECTIONS;
-        let mut last = VecDeque::new();
-        for name in [OLDER_FILE, FILE] {
-            let file = match File::open(directory.join(name)) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+    /// The last actions, or the last ones before a cursor, with their outcomes, the oldest of them first. Lines that are
+    /// no JSON, such as one that a crash cut off, are left out, so a page may have fewer actions than `count`.
+    fn page(&self, count: usize, before: Option<&Cursor>) -> Result<AuditPage, AuditPageError> {
+        let files = self.files()?;
+        let (mut actions, mut next) = (VecDeque::new(), None);
+        let mut is_found = before.is_none();
+        for (older_files, file) in files.iter().enumerate().rev() {
+            let end = match before.filter(|_| !is_found) {
+                None => file.bytes,
+                Some(cursor) if cursor.file == file.name && cursor.offset <= file.bytes => cursor.offset,
+                Some(_) => continue,
             };
-            for line in BufReader::new(file).split(b'\n') {
-                if last.len() == lines {
-                    last.pop_front();
-                }
-                last.push_back(line?);
+            is_found = true;
+            let lines = file.last_actions(end, count - actions.len())?;
+            let offset = lines.front().map_or(0, |(offset, _)| *offset);
+            lines.into_iter().rev().for_each(|(_, line)| actions.push_front(line));
+            let has_more = offset > 0 || older_files > 0;
+            next = has_more.then(|| Cursor { file: file.name.clone(), offset });
+            if actions.len() == count {
+                break;
             }
         }
-        let mut actions = Vec::<Value>::new();
-        let mut places = HashMap::new();
-        for mut line in last.iter().filter_map(|line| serde_json::from_slice::<Value>(line).ok()) {
-            match line["of"].as_str() {
-                Some(id) => {
-                    if let Some(action) = places.get(id).and_then(|place: &usize| actions.get_mut(*place)) {
-                        action["outcome"] = line["outcome"].take();
-                        action["reason"] = line["reason"].take();
-                    }
-                }
-                None => {
-                    places.extend(line["id"].as_str().map(|id| (id.to_owned(), actions.len())));
-                    line["outcome"] = "unknown".into();
-                    actions.push(line);
-                }
-            }
+        if !is_found {
+            return Err(AuditPageError::Gone);
         }
-        Ok(actions.split_off(actions.len().saturating_sub(count)))
+        let actions = actions.iter().filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        let mut actions = actions.filter(Value::is_object).collect::<Vec<_>>();
+        add_outcomes(&files, &mut actions)?;
+        Ok(AuditPage { actions, next })
     }
-}
 
-impl AuditLog {
-    /// All entries whose target is a user, or the same user in a room.
+    /// All actions whose target is a user, or the same user in a room.
     pub(super) async fn about_user(self: &Arc<Self>, user: &str) -> Result<Vec<Value>, Refusal> {
         let (log, target, member) = (self.clone(), format!("user {user}"), format!("member {user} in "));
         let read = tokio::task::spawn_blocking(move || {
-            let entries = log.last(usize::MAX)?.into_iter();
+            let page = log.page(usize::MAX, None)?;
             let is_meant = |entry: &Value| {
                 let of = entry["target"].as_str().unwrap_or_default();
                 let room = of.strip_prefix(&member);
@@ -211,23 +180,161 @@ impl AuditLog {
                 let namespace = room.and_then(|room| Some(room.split_once('/')?.0));
                 of == target || namespace.is_some_and(|namespace| !namespace.contains(' '))
             };
-            Ok(entries.filter(is_meant).collect())
+            Ok(page.actions.into_iter().filter(is_meant).collect())
         });
-        read.await.expect("reading lines does not panic").map_err(unreadable)
+        read.await.expect("reading lines does not panic").map_err(refusal)
+    }
+
+    /// The files that have entries, the older first. A rotation between the two would lose one of them.
+    #[expect(clippy::disallowed_methods, reason = "it owns the files")]
+    fn files(&self) -> io::Result<Vec<LogFile>> {
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        let _one = self.writing.lock();
+        let mut files = Vec::new();
+        for name in [OLDER_FILE, FILE] {
+            match File::open(directory.join(name)) {
+                Ok(file) => files.extend(LogFile::new(file)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
     }
 }
 
-fn unreadable(error: io::Error) -> Refusal {
-    let detail = format!("the audit log cannot be read: {error}");
-    Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &detail))
+fn time(at: UnixMillis) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at)).to_string()
 }
 
-/// `GET /audit`: the last actions.
+/// The id of the action whose outcome a line has; absent if the line is an action.
+fn outcome_of(line: &[u8]) -> Option<&str> {
+    let id = line.strip_prefix(OUTCOME)?.split(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(id).ok()
+}
+
+/// Gives actions their outcomes, which are in later lines.
+fn add_outcomes(files: &[LogFile], actions: &mut [Value]) -> io::Result<()> {
+    let mut places = HashMap::new();
+    for (place, action) in actions.iter_mut().enumerate() {
+        places.extend(action["id"].as_str().map(|id| (id.to_owned(), place)));
+        action["outcome"] = "unknown".into();
+    }
+    for file in files {
+        let mut file = &file.file;
+        file.rewind()?;
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line?;
+            let Some(place) = outcome_of(&line).and_then(|id| places.get(id)) else { continue };
+            if let Ok(mut line) = serde_json::from_slice::<Value>(&line) {
+                actions[*place]["outcome"] = line["outcome"].take();
+                actions[*place]["reason"] = line["reason"].take();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file of the log that is read.
+struct LogFile {
+    file: File,
+    /// The time of its first entry: it stays the same when the file is renamed.
+    name: String,
+    bytes: u64,
+}
+
+impl LogFile {
+    /// Absent if the file has no entry.
+    fn new(file: File) -> io::Result<Option<Self>> {
+        let bytes = file.metadata()?.len();
+        for line in BufReader::new(&file).split(b'\n') {
+            let entry = serde_json::from_slice::<Value>(&line?).unwrap_or_default();
+            if let Some(time) = entry["time"].as_str() {
+                return Ok(Some(LogFile { name: time.to_owned(), file, bytes }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The lines of the last actions that begin before an offset, with their own offsets.
+    fn last_actions(&self, end: u64, count: usize) -> io::Result<VecDeque<(u64, Vec<u8>)>> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut reader = BufReader::new(file.take(end));
+        let mut lines = VecDeque::new();
+        let mut offset = 0;
+        loop {
+            let mut line = Vec::new();
+            let read = reader.read_until(b'\n', &mut line)? as u64;
+            if read == 0 {
+                return Ok(lines);
+            }
+            if outcome_of(&line).is_none() {
+                if lines.len() == count {
+                    lines.pop_front();
+                }
+                lines.push_back((offset, line));
+            }
+            offset += read;
+        }
+    }
+}
+
+/// A place in the log: entries before it are older.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cursor {
+    /// The name of a [`LogFile`].
+    file: String,
+    /// In bytes.
+    offset: u64,
+}
+
+impl FromStr for Cursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (file, offset) = text.rsplit_once('@').ok_or(())?;
+        Ok(Cursor { file: file.to_owned(), offset: offset.parse().map_err(|_| ())? })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}@{}", self.file, self.offset)
+    }
+}
+
+/// Some actions, the oldest first.
+struct AuditPage {
+    actions: Vec<Value>,
+    /// Where the page before it ends; absent if there is none.
+    next: Option<Cursor>,
+}
+
+/// Why a page cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum AuditPageError {
+    /// The file of the cursor was replaced, or there never was such a cursor.
+    #[error("the parameter `before` is the `next` of an earlier page; the entries behind it may be gone by now")]
+    Gone,
+    #[error("the audit log cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+}
+
+fn refusal(error: AuditPageError) -> Refusal {
+    let status = match error {
+        AuditPageError::Gone => StatusCode::BAD_REQUEST,
+        AuditPageError::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    problem(status, &error.to_string()).into()
+}
+
+/// `GET /audit`: the last actions, a page at a time.
 pub(super) async fn audit_entries(log: &Arc<AuditLog>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
     let limit = request.limit(DEFAULT_ENTRIES, MAX_ENTRIES)?;
+    let before = request.parsed::<Cursor>("before", "the `next` of an earlier page")?;
     request.no_more_parameters()?;
     let log = log.clone();
-    let read = tokio::task::spawn_blocking(move || log.last(limit)).await.expect("reading lines does not panic");
-    let entries = read.map_err(unreadable)?;
-    Ok(json_response(&json!({ "entries": entries })))
+    let read = tokio::task::spawn_blocking(move || log.page(limit, before.as_ref())).await;
+    let page = read.expect("reading lines does not panic").map_err(refusal)?;
+    Ok(json_response(&json!({ "entries": page.actions, "next": page.next.map(|next| next.to_string()) })))
 }

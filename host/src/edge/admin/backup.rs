@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hyper::{Response, StatusCode};
 
 use super::Admin;
-use super::audit::Outcome;
 use super::download::download;
+use super::outcome::Outcome;
 use super::request::{AdminRequest, bad};
 use crate::clock;
 use crate::edge::response::body::Body;

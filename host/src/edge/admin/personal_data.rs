@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Admin;
 use super::download::download;
+use super::outcome::Outcome;
 use super::request::AdminRequest;
 use super::usage::user_row;
 use crate::clock;
@@ -36,9 +37,14 @@ impl Admin {
         let of_host = self.of_host(user).await?;
         let exporting = self.personal_data.export(user).await.map_err(refused)?;
         let first = json!({ "kind": "user", "version": VERSION, "user": user, "exported": clock::unix_millis() });
+        let (audit, recorded) = (self.audit.clone(), request.recorded.take());
         Ok(download(&self.edge, "application/jsonl", move |send| {
-            write(first, of_host, exporting, send);
+            let outcome = match write(first, of_host, exporting, send) {
+                true => Outcome::Done,
+                false => Outcome::Failed("it broke off".into()),
+            };
             drop(permit);
+            audit.finish_blocking(&recorded, &outcome);
         }))
     }
 
@@ -167,10 +173,10 @@ impl Lines<'_> {
 }
 
 /// Sends all lines. Without the last one, the export broke off.
-fn write(first: Value, of_host: Vec<Value>, mut exporting: Exporting, send: &mut dyn FnMut(Bytes) -> bool) {
+fn write(first: Value, of_host: Vec<Value>, mut exporting: Exporting, send: &mut dyn FnMut(Bytes) -> bool) -> bool {
     let mut out = Lines { send, portion: BytesMut::new(), sum: Sha256::new(), lines: 0 };
     if ![first].iter().chain(&of_host).all(|line| out.add(&line.to_string())) || !out.flush() {
-        return;
+        return false;
     }
     let (mut items, mut failed) = (0_u64, 0_u64);
     let asked = loop {
@@ -194,16 +200,16 @@ fn write(first: Value, of_host: Vec<Value>, mut exporting: Exporting, send: &mut
             // The rooms cannot be read, or the host ends.
             None => {
                 out.flush();
-                return;
+                return false;
             }
         };
         if !went {
-            return;
+            return false;
         }
     };
     let sum = out.sum.clone().finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let end = json!({ "rooms": asked, "items": items, "failed": failed, "lines": out.lines, "sha256": sum });
     // `kind` comes first, so that the line is recognised by its beginning.
     out.portion.extend_from_slice(format!("{{\"kind\":\"end\",{}\n", &end.to_string()[1..]).as_bytes());
-    out.flush();
+    out.flush()
 }

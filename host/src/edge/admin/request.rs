@@ -16,7 +16,8 @@ use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::audit::Recorded;
+use super::outcome::Recorded;
+use super::sessions::SignedIn;
 use crate::clock;
 use crate::edge::listener::reset::Watcher;
 use crate::edge::response::problem::problem;
@@ -42,6 +43,8 @@ pub(super) struct AdminRequest {
     pub(super) body: Incoming,
     /// The address of the client.
     pub(super) from: IpAddr,
+    /// The operator, if the request belongs to a session of the dashboard.
+    pub(super) signed_in: Option<SignedIn>,
     body_timeout: Duration,
     /// Notices when the client is gone.
     pub(super) watcher: Option<Arc<Watcher>>,
@@ -76,6 +79,7 @@ impl AdminRequest {
             headers: parts.headers,
             body,
             from,
+            signed_in: None,
             body_timeout,
             watcher,
             recorded: Recorded::default(),
@@ -118,8 +122,12 @@ impl AdminRequest {
         }
     }
 
-    /// The person who acts: the name that the request's header `dormouse-operator` gives, without control characters.
+    /// The person who acts: the name that was given when a session began, or that the request's header
+    /// `dormouse-operator` gives, without control characters.
     pub(super) fn operator(&self) -> Option<String> {
+        if let Some(signed_in) = &self.signed_in {
+            return signed_in.operator.clone();
+        }
         let name = String::from_utf8_lossy(self.headers.get(OPERATOR)?.as_bytes());
         let name = name.chars().filter(|char| !char.is_control()).take(OPERATOR_CHARS).collect::<String>();
         (!name.is_empty()).then_some(name)

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Admin;
-use super::audit::Outcome;
 use super::download::download;
+use super::outcome::Outcome;
 use super::request::AdminRequest;
 use crate::clock;
 use crate::edge::response::body::Body;

@@ -73,7 +73,7 @@ impl Admin {
     /// `GET /rooms`
     pub(super) async fn list_rooms(self: Arc<Self>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let namespace = request.parameter("namespace")?;
-        let order = request.parsed("sort", "name, sockets, cpu, memory, storage, messages or active")?;
+        let order = request.parsed("sort", "name, sockets, cpu, memory, storage, messages, active or awake")?;
         let query = RoomsQuery {
             namespace: namespace.map(|name| self.namespace(&name).map(str::to_owned)).transpose()?,
             prefix: request.parameter("prefix")?.unwrap_or_default(),
@@ -89,7 +89,11 @@ impl Admin {
             LookError::After => bad(error),
             LookError::Storage(error) => unreadable(&error),
         })?;
-        let rooms = page.rooms.iter().map(|room| summary(&room.address, room.in_memory, &room.numbers));
+        let rooms = page.rooms.iter().map(|room| {
+            let mut listed = summary(&room.address, room.in_memory, &room.numbers);
+            listed["awakeBecause"] = room.awake_because.iter().map(reason).collect();
+            listed
+        });
         Ok(json_response(&json!({ "rooms": rooms.collect::<Vec<_>>(), "next": page.next })))
     }
 
@@ -281,6 +285,7 @@ fn shown(details: &RoomDetails) -> Value {
     room["timers"] = details.numbers.timers.into();
     room["posts"] = details.numbers.posts.into();
     room["component"] = details.component.as_str().into();
+    room["version"] = details.version.as_str().into();
     room["contract"] = details.contract.as_str().into();
     room["commit"] = details.commit.into();
     // More digits than a number of JavaScript has.

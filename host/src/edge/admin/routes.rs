@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
+    ("/overview", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/revocations", "GET, HEAD, POST, DELETE"),
     ("/rooms", "GET, HEAD"),
@@ -35,6 +36,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/rooms/{namespace}/{name}/import", "POST"),
     ("/rooms/{namespace}/{name}/sleep", "POST"),
     ("/rooms/{namespace}/{name}/storage", "GET, HEAD"),
+    ("/session", "GET, HEAD, POST, DELETE"),
     ("/tail", "GET, HEAD"),
     ("/users", "GET, HEAD"),
     ("/users/{user}", "GET, HEAD"),
@@ -62,6 +64,20 @@ fn matched(pattern: &str, segments: &[String]) -> Option<Vec<String>> {
     rest.next().is_none().then_some(parameters)
 }
 
+/// The parameters of a path, by the names in its pattern. No URL can have the segments `.` and `..`, so that names like
+/// these come as parameters of the query, and their segment is `-`.
+fn named(pattern: &str, mut segments: Vec<String>, request: &mut AdminRequest) -> Result<Vec<String>, Refusal> {
+    let names = pattern.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for (name, segment) in names.zip(&mut segments) {
+        if segment == "-"
+            && let Some(value) = request.parameter(name)?
+        {
+            *segment = value;
+        }
+    }
+    Ok(segments)
+}
+
 fn text(body: impl Into<String>, kind: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::whole(body.into()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -70,10 +86,11 @@ fn text(body: impl Into<String>, kind: &'static str) -> Response<Body> {
 
 impl Admin {
     /// Answers a request whose sender showed the token.
-    pub(super) async fn route(self: Arc<Self>, request: AdminRequest) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn route(self: Arc<Self>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let mut found =
             ROUTES.iter().filter_map(|(path, allow)| Some((*path, *allow, matched(path, &request.segments)?)));
         let (path, allow, parameters) = found.next().ok_or_else(|| problem(StatusCode::NOT_FOUND, "nothing here"))?;
+        let parameters = named(path, parameters, &mut request)?;
         match (path, request.method.as_str(), &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
             ("/backup", "GET", []) => self.backup(request).await,
@@ -88,8 +105,9 @@ impl Admin {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
             }
             ("/openapi.json", "GET", []) => Ok(text(OPENAPI, "application/json")),
+            ("/overview", "GET", []) => self.overview(request).await,
             ("/readyz", "GET", []) => Ok(health::readiness(&self.edge)),
-            ("/revocations", "GET", []) => Ok(self.revocations()),
+            ("/revocations", "GET", []) => self.revocations(request),
             ("/revocations", "POST", []) => self.revoke(request).await,
             ("/revocations", "DELETE", []) => self.unrevoke(request).await,
             ("/rooms", "GET", []) => self.list_rooms(request).await,

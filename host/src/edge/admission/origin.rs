@@ -5,7 +5,7 @@
 //!
 //! It is pure and knows no credentials. `http` asks it for each request, and `admin` for the names of this machine.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
@@ -34,6 +34,8 @@ pub(in crate::edge) struct Origins {
     /// Names without ports, in normal form.
     hosts: Vec<String>,
     dev: bool,
+    /// Every IP address is one of its names: no DNS resolves it.
+    addresses: bool,
     /// Connections are encrypted here, so our own page has an `https` origin. If they are plain, a proxy in front may
     /// encrypt them, and our own page may have either scheme.
     tls: bool,
@@ -43,14 +45,17 @@ impl Origins {
     /// Makes them from a configuration that was checked. `tls` if connections are encrypted here.
     pub(in crate::edge) fn new(identity: &Identity, tls: bool) -> Self {
         let allowed = identity.allowed_origins.iter().filter_map(|origin| web_origin::normal(origin).ok()).collect();
-        let hosts = identity.hosts.iter().filter_map(|host| web_origin::normal_host(host));
-        let hosts = hosts.map(|host| without_final_dot(&host).to_owned()).collect();
-        Origins { allowed, hosts, dev: identity.auth == Auth::Dev, tls }
+        Origins { allowed, hosts: names(&identity.hosts), dev: identity.auth == Auth::Dev, addresses: false, tls }
     }
 
     /// Accepts only the names of this machine.
     pub(in crate::edge) fn of_this_machine() -> Self {
-        Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true, tls: false }
+        Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true, addresses: false, tls: false }
+    }
+
+    /// Accepts these names, those of this machine, and IP addresses.
+    pub(in crate::edge) fn of_dashboard(hosts: &[String]) -> Self {
+        Origins { hosts: names(hosts), addresses: true, ..Self::of_this_machine() }
     }
 
     /// Returns whether the request calls the server by one of its own names (protection from DNS rebinding).
@@ -65,7 +70,7 @@ impl Origins {
         if self.hosts.is_empty() && !self.dev {
             return true;
         }
-        (self.dev && is_loopback(&host)) || self.hosts.contains(&host)
+        (self.dev && is_loopback(&host)) || (self.addresses && is_address(&host)) || self.hosts.contains(&host)
     }
 
     /// The error for a host name that is not served, as protection from DNS rebinding.
@@ -122,6 +127,12 @@ fn called<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     }
 }
 
+/// Names in normal form.
+fn names(hosts: &[String]) -> Vec<String> {
+    let hosts = hosts.iter().filter_map(|host| web_origin::normal_host(host));
+    hosts.map(|host| without_final_dot(&host).to_owned()).collect()
+}
+
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
@@ -140,6 +151,12 @@ fn is_loopback(host: &str) -> bool {
         || host.ends_with(".localhost")
         || host == "[::1]"
         || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Returns whether a name is an IP address, as it is written in a URL.
+fn is_address(host: &str) -> bool {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.map_or(host.parse::<Ipv4Addr>().is_ok(), |host| host.parse::<Ipv6Addr>().is_ok())
 }
 
 #[cfg(test)]
@@ -307,6 +324,18 @@ mod tests {
         }
         assert!(serves(&["Dev.Example"], "dev.example:8787") && serves(&["dev.example"], "localhost"));
         assert!(!serves(&["dev.example"], "a.dev.example"));
+    }
+
+    #[test]
+    fn the_dashboard_is_served_under_names_that_dns_cannot_rebind() {
+        let names = Origins::of_dashboard(&["Admin.Example".into()]);
+        let serves = |host: &str| names.serve(&Uri::from_static("/"), &headers(&[("host", host)]));
+        for ours in ["localhost:8788", "127.0.0.1:8788", "192.168.1.4:8788", "[2001:db8::1]:8788", "admin.example"] {
+            assert!(serves(ours), "{ours}");
+        }
+        for strange in ["evil.example:8788", "a.admin.example", "192.168.1.4.evil.example", "2001:db8::1", "[::1", ""] {
+            assert!(!serves(strange), "{strange}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{Broken, OpenRoom, RoomState, RoomTask};
 use crate::model::Output;
+use crate::room::activity::Counts;
 use crate::room::details::{Parts, post_details, socket_details, timer_details};
 use crate::room::operator_request::{DeleteError, Deleted, Deletion, OperatorRequest, Slept};
 use crate::room::reply::Reply;
@@ -102,9 +103,10 @@ impl RoomTask {
     /// Tells the numbers of the room to those who look at it from outside.
     pub(super) fn publish(&mut self) {
         let opened = self.opened();
-        let (posts, bytes) = (opened.posting.waiting(), opened.log.bytes());
+        let (posts, storage_bytes) = (opened.posting.waiting(), opened.log.bytes());
         let resources = opened.resources();
         let (sockets, timers) = (resources.sockets.len(), resources.timers.len());
-        self.mailbox.activity.set_counts(sockets, timers, posts, bytes);
+        let timer_at = resources.timers.earliest();
+        self.mailbox.activity.set_counts(&Counts { sockets, timers, timer_at, posts, storage_bytes });
     }
 }

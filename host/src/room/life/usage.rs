@@ -61,6 +61,9 @@ impl RoomTask {
             sent.0 += receivers as u64;
             sent.1 += (receivers * bytes) as u64;
         }
+        if sent.0 > 0 {
+            self.shared.metrics.deliveries.inc_by(sent.0);
+        }
         self.usage.amounts.deliveries += sent.0;
         self.usage.amounts.bytes_out += sent.1;
     }

@@ -84,6 +84,10 @@ impl StorageEngine for FjallEngine {
         Some(stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
+    fn disk_bytes(&self) -> Option<u64> {
+        self.database.disk_space().ok()
+    }
+
     fn snapshot(&self) -> Result<Box<dyn StorageReader>, DiskError> {
         Ok(Box::new(FjallSnapshot { snapshot: self.database.snapshot(), rooms: self.rooms.clone() }))
     }

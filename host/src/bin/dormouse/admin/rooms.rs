@@ -70,6 +70,7 @@ enum Sort {
     Storage,
     Messages,
     Active,
+    Awake,
 }
 
 /// Which part of a list.
@@ -302,6 +303,7 @@ fn print_room(room: &Value) -> anyhow::Result<()> {
         ("room", text(room, "room")),
         ("state", state),
         ("component", format!("{}, contract {}", text(room, "component"), text(room, "contract"))),
+        ("version", text(room, "version")),
         ("storage", format!("{} in {entries}", size(&room["storageBytes"]))),
         ("commit", format!("{}, incarnation {}", text(room, "commit"), text(room, "incarnation"))),
         ("last event", ago(&room["lastEventAt"])),
