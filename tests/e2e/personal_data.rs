@@ -299,6 +299,23 @@ async fn an_erasure_is_cancelled_and_forgets_its_user() {
 }
 
 #[tokio::test]
+async fn a_cancelled_erasure_stops_and_counts_what_it_erased() {
+    let server = server().await;
+    fill(&server, 200).await;
+    let all = of_kind(&export(&server, "id-ana").await, "item").len() as u64;
+    let id = begin(&server, "id-ana").await;
+    server.wait_for_log("a user is being erased").await;
+    let cancelled = admin(&server, Method::DELETE, &format!("/erasures/{id}"), "").await.json();
+    assert_eq!(cancelled["state"], "cancelled");
+    // The rooms that it was in are finished and counted.
+    server.wait_for_log("the erasure of a user was cancelled").await;
+    let erased = admin(&server, Method::GET, &format!("/erasures/{id}"), "").await.json()["items"].as_u64().unwrap();
+    let left = of_kind(&export(&server, "id-ana").await, "item").len() as u64;
+    assert_eq!(erased + left, all);
+    assert!(left > 0, "it went on to the end");
+}
+
+#[tokio::test]
 async fn what_the_host_keeps_about_a_user_is_exported_and_its_use_is_erased() {
     let server = server().await;
     fill(&server, 3).await;

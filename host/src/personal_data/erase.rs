@@ -86,7 +86,7 @@ impl PersonalData {
             let again = std::mem::take(&mut erasure.failed);
             let again = again.iter().filter_map(|failed| failed.room.split_once('/'));
             let again = again.filter_map(|(namespace, name)| Address::new(namespace, name).ok()).collect();
-            self.visit(&mut erasure, &user, again).await?;
+            self.visit(&mut erasure, &user, again, false).await?;
             self.keep(&mut erasure).await?;
         }
         let (rooms, of) = (self.0.rooms.clone(), user.clone());
@@ -112,26 +112,41 @@ impl PersonalData {
             if !self.may_go_on().await {
                 return Err(Stopped::Ended);
             }
-            erasure.rooms += rooms.len() as u64;
-            self.visit(erasure, user, rooms).await?;
+            self.visit(erasure, user, rooms, true).await?;
             erasure.place = place;
             self.keep(erasure).await?;
         }
         Ok(())
     }
 
-    /// Visits some rooms, a few at once.
-    async fn visit(&self, erasure: &mut Erasure, user: &Arc<str>, rooms: Vec<Address>) -> Result<(), Stopped> {
+    /// Visits some rooms, a few at once. After a cancellation no further room is visited, and the record counts those
+    /// that were.
+    async fn visit(
+        &self,
+        erasure: &mut Erasure,
+        user: &Arc<str>,
+        rooms: Vec<Address>,
+        is_first: bool,
+    ) -> Result<(), Stopped> {
         let mut rooms = rooms.into_iter();
         let mut visits = JoinSet::new();
         loop {
-            while visits.len() < USER_DATA_ROOMS_AT_ONCE
+            let goes_on = self.is_running(&erasure.id);
+            while goes_on
+                && visits.len() < USER_DATA_ROOMS_AT_ONCE
                 && let Some(room) = rooms.next()
             {
-                let (this, user) = (self.clone(), user.clone());
-                visits.spawn(async move { this.erase_in(&room, user).await });
+                let (this, user, id) = (self.clone(), user.clone(), erasure.id.clone());
+                visits.spawn(async move { this.erase_in(&room, user, &id).await });
             }
-            let Some(visited) = visits.join_next().await else { return Ok(()) };
+            let Some(visited) = visits.join_next().await else {
+                if goes_on {
+                    return Ok(());
+                }
+                self.count_cancelled(erasure).await;
+                return Err(Stopped::Ended);
+            };
+            erasure.rooms += u64::from(is_first);
             match visited.expect("a visit does not panic and is not aborted") {
                 Erased::Items(items) => erasure.items += items,
                 Erased::Failed(failed) => erasure.add_failed(failed),
@@ -140,10 +155,33 @@ impl PersonalData {
         }
     }
 
+    fn is_running(&self, id: &str) -> bool {
+        self.0.journal.lock().get(id).is_some_and(|erasure| erasure.state == State::Running)
+    }
+
+    /// Adds what was erased before it was cancelled to the record.
+    async fn count_cancelled(&self, erasure: &Erasure) {
+        let (this, counted) = (self.clone(), erasure.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut journal = this.0.journal.lock();
+            let Some(kept) = journal.get(&counted.id) else { return Ok(()) };
+            (kept.rooms, kept.items) = (counted.rooms, counted.items);
+            journal.write()
+        });
+        let (id, rooms, items) = (&erasure.id, erasure.rooms, erasure.items);
+        match written.await.expect("writing a file does not panic") {
+            Ok(()) => tracing::info!(erasure = id, rooms, items, "the erasure of a user was cancelled"),
+            Err(error) => tracing::error!(erasure = id, rooms, items, %error, "a cancelled erasure is not counted"),
+        }
+    }
+
     /// Erases a user in one room, part by part, and rests as long as that took.
-    async fn erase_in(&self, room: &Address, user: Arc<str>) -> Erased {
+    async fn erase_in(&self, room: &Address, user: Arc<str>, id: &str) -> Erased {
         let (mut items, mut after) = (0, None);
         for _ in 0..PARTS_OF_A_ROOM {
+            if after.is_some() && !self.is_running(id) {
+                return Erased::Items(items);
+            }
             let began = clock::monotonic();
             let part = self.0.rooms.erase_user(room, DataOf { user: user.clone(), after }).await;
             let erased = match part {
@@ -169,8 +207,7 @@ impl PersonalData {
     async fn wait(&self, erasure: &Erasure, wait: Duration) -> Result<(), Stopped> {
         let until = clock::monotonic() + wait;
         while clock::monotonic() < until {
-            let is_running = self.erasure(&erasure.id).is_some_and(|erasure| erasure.state == State::Running);
-            if self.has_stopped() || !is_running {
+            if self.has_stopped() || !self.is_running(&erasure.id) {
                 return Err(Stopped::Ended);
             }
             clock::sleep(USER_DATA_PAUSE.min(wait)).await;
@@ -183,6 +220,7 @@ impl PersonalData {
         let (this, kept) = (self.clone(), erasure.clone());
         let written = tokio::task::spawn_blocking(move || {
             let mut journal = this.0.journal.lock();
+            let old = journal.erasures.clone();
             match journal.get(&kept.id) {
                 Some(before) if before.state == State::Running => *before = kept.clone(),
                 _ => return Err(Stopped::Ended),
@@ -193,7 +231,10 @@ impl PersonalData {
                 let repeated = repeated.filter(|other| other.state == State::Repeat && other.mark.is_of(user));
                 repeated.for_each(|other| other.end(State::Finished, clock::unix_millis()));
             }
-            journal.write().map_err(|error| Stopped::Failed(format!("erasures.json cannot be written: {error}")))
+            journal.write().map_err(|error| {
+                journal.erasures = old;
+                Stopped::Failed(format!("erasures.json cannot be written: {error}"))
+            })
         });
         written.await.expect("writing a file does not panic")
     }

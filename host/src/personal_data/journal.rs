@@ -2,6 +2,7 @@
 //! is the old or the new one. It knows no rooms.
 #![expect(clippy::disallowed_methods, reason = "it owns the file of erasures")]
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -110,6 +111,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Erasure>>, BadErasures> {
     if kept.version != VERSION {
         return Err(bad(format!("its format has the version {} and not {VERSION}", kept.version)));
     }
+    let mut ids = HashSet::new();
+    if let Some(twice) = kept.erasures.iter().find(|erasure| !ids.insert(&erasure.id)) {
+        return Err(bad(format!("it has the erasure {} twice", twice.id)));
+    }
     match kept.erasures.iter().find(|erasure| erasure.state == State::Running && erasure.user.is_none()) {
         Some(running) => Err(bad(format!("the erasure {} runs and names no user", running.id))),
         None => Ok(Some(kept.erasures)),
@@ -148,8 +153,10 @@ mod tests {
         journal.erasures.push(Erasure::new("ana", 1));
         journal.write().unwrap();
         let good = fs::read_to_string(&path).unwrap();
-        for bad in ["", "{}", &good.replace(r#""version":1"#, r#""version":2"#), &good.replace(r#""user":"ana","#, "")]
-        {
+        let record = &good[good.find('[').unwrap() + 1..good.rfind(']').unwrap()];
+        let twice = good.replace(record, &format!("{record},{record}"));
+        let newer = good.replace(r#""version":1"#, r#""version":2"#);
+        for bad in ["", "{}", &newer, &good.replace(r#""user":"ana","#, ""), &twice] {
             fs::write(&path, bad).unwrap();
             let refused = Journal::open(Some(data.path())).err().unwrap().to_string();
             assert!(refused.contains("erasures.json") && refused.contains("put back a copy"), "{refused}");

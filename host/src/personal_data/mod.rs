@@ -109,6 +109,14 @@ impl PersonalData {
         Ok(Erasure::new(user, clock::unix_millis()))
     }
 
+    /// The erasure of a user that has not ended, or one that is not known yet.
+    pub(crate) fn waiting_or_new(&self, user: &str) -> Result<Erasure, PersonalDataError> {
+        let new = Self::prepare(user)?;
+        let journal = self.0.journal.lock();
+        let mut waiting = journal.erasures.iter().filter(|erasure| erasure.state == State::Running);
+        Ok(waiting.find(|other| other.user == new.user).cloned().unwrap_or(new))
+    }
+
     /// Begins an erasure, as [`erase`](Self::erase) does.
     pub(crate) async fn begin(&self, erasure: Erasure) -> Result<Erasure, PersonalDataError> {
         let this = self.clone();
@@ -124,6 +132,9 @@ impl PersonalData {
         let waiting = journal.erasures.iter().filter(|erasure| erasure.state == State::Running);
         if let Some(same) = waiting.clone().find(|other| other.user == erasure.user) {
             return Ok(same.clone());
+        }
+        if let Some(ended) = journal.erasures.iter().find(|other| other.id == erasure.id) {
+            return Ok(ended.clone());
         }
         if waiting.count() >= ERASURES_WAITING {
             return Err(PersonalDataError::TooMany);
@@ -154,7 +165,7 @@ impl PersonalData {
             let mut journal = this.0.journal.lock();
             let Some(erasure) = journal.get(&id) else { return Ok(None) };
             let before = erasure.clone();
-            if erasure.state != State::Finished {
+            if !matches!(erasure.state, State::Finished | State::Cancelled) {
                 erasure.end(State::Cancelled, clock::unix_millis());
                 erasure.forget(clock::unix_millis(), 0);
             }

@@ -57,7 +57,9 @@ fn merge(restored: &mut Vec<Erasure>, newer: Vec<Erasure>, created: UnixMillis) 
         let known = restored.iter_mut().find(|other| other.id == erasure.id);
         match known {
             Some(known) if known.state == State::Finished => {}
-            _ if erasure.state == State::Cancelled => {}
+            // It ran in the backup, and was cancelled since.
+            Some(known) if erasure.state == State::Cancelled => *known = erasure,
+            None if erasure.state == State::Cancelled => {}
             Some(known) => {
                 // The newer list may have forgotten the id since.
                 erasure.user = erasure.user.or(known.user.take());
@@ -95,17 +97,22 @@ mod tests {
         let later = ended("later", State::Finished, created + 5, 9);
         let forgotten = ended("forgotten", State::Finished, created + 5, 0);
         let cancelled = ended("cancelled", State::Cancelled, created + 5, 0);
-        let mut restored = vec![old.clone(), doubtful, running];
-        merge(&mut restored, vec![old, finished_since, later, forgotten, cancelled], created);
+        let cancelled_since = Erasure::new("cancelled since", 1);
+        let mut restored = vec![old.clone(), doubtful, running, cancelled_since.clone()];
+        let mut ended_since = cancelled_since;
+        ended_since.end(State::Cancelled, created + 1);
+        ended_since.forget(created + 1, 0);
+        merge(&mut restored, vec![old, finished_since, ended_since, later, forgotten, cancelled], created);
         let found = restored.iter().map(|erasure| (erasure.state, erasure.user.as_deref())).collect::<Vec<_>>();
         let expected = [
             (State::Finished, None),
             (State::Repeat, None),
             (State::Repeat, Some("running")),
+            (State::Cancelled, None),
             (State::Repeat, Some("later")),
             (State::Repeat, None),
         ];
         assert_eq!(found, expected);
-        assert!(restored[4].mark.is_of("forgotten") && restored[4].ended.is_none());
+        assert!(restored[5].mark.is_of("forgotten") && restored[5].ended.is_none());
     }
 }

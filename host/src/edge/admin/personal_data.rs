@@ -72,7 +72,7 @@ impl Admin {
     /// id of a user who is erased.
     pub(super) async fn erase_user(&self, user: &str, request: AdminRequest) -> Result<Response<Body>, Refusal> {
         request.no_more_parameters()?;
-        let erasure = PersonalData::prepare(user).map_err(refused)?;
+        let erasure = self.personal_data.waiting_or_new(user).map_err(refused)?;
         self.audit.record(&request, "erase a user", &format!("erasure {}", erasure.id), None).await?;
         let erasure = self.personal_data.begin(erasure).await.map_err(refused)?;
         let (_, sockets) = self.edge.sockets_of(user);
