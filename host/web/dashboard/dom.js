@@ -321,6 +321,7 @@ export function percent(value) {
 export function ago(at) {
   if (at === null || at === undefined) return h("span", { class: "soft" }, "–");
   const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return h("span", {}, String(at));
   const seconds = (Date.now() - date.getTime()) / 1000;
   const near = Math.abs(seconds) < 1;
   const shown = duration(Math.max(Math.round(Math.abs(seconds)), 1));
@@ -331,5 +332,6 @@ export function ago(at) {
 /** A time of the day on its date. @param {number | string} at As above. */
 export function time(at) {
   const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return h("span", {}, String(at));
   return h("time", { datetime: date.toISOString(), title: date.toISOString() }, date.toLocaleString());
 }

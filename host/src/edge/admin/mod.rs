@@ -286,8 +286,8 @@ impl Admin {
         let file = dashboard::find(path).filter(|_| source != Source::OtherPage);
         let credential = self.credential(request, source);
         let has_none = matches!(credential, Credential::None);
-        // Files hold no secret, so asking for them is no guess.
-        if file.is_none() && has_none && !self.connections.spend_refusal(permit.address) {
+        // Files hold no secret, so asking for them is no guess. `sign_in` counts wrong tokens itself.
+        if file.is_none() && path != "/session" && has_none && !self.connections.spend_refusal(permit.address) {
             return Err(too_many("too many requests without the token from this address").into());
         }
         self.check_host(request, source, file.is_some())?;

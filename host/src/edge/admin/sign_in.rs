@@ -18,7 +18,7 @@ use crate::edge::headers::cookies;
 use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::{problem, problem_with};
-use crate::edge::response::refusals::{Refusal, unauthorized};
+use crate::edge::response::refusals::{Refusal, too_many, unauthorized};
 use crate::limits::ADMIN_SESSION_TIME;
 
 /// The longest name of an operator, in characters: as in the header `dormouse-operator`.
@@ -104,6 +104,10 @@ impl Admin {
         let SignIn { token, operator } = request.json(r#"{"token":"TOKEN","operator":"NAME"}"#).await?;
         let required = self.present_token();
         if required.as_ref().is_some_and(|required| !required.is(&SecretHash::of(token.as_bytes()))) {
+            // The right token is not limited: others at the same address, such as a proxy, must not keep the operator out.
+            if !self.connections.spend_refusal(request.from) {
+                return Err(too_many("too many requests without the token from this address").into());
+            }
             return Err(unauthorized("this is not the token of the file `admin.token_file`").into());
         }
         let operator = operator.chars().filter(|char| !char.is_control()).take(OPERATOR_CHARS).collect::<String>();

@@ -13,7 +13,7 @@ const ENTRIES = 100;
 /** The most characters of a detail that are shown. */
 const DETAIL_CHARACTERS = 200;
 
-/** @typedef {{ time: string, from: string, operator: string | null, action: string, target: string, detail: unknown }} Entry */
+/** @typedef {{ time: string, from: string, operator: string | null, action: string, target: string, detail: unknown, outcome: string, reason?: string | null }} Entry */
 
 /** @type {import("../dom.js").Column[]} */
 const COLUMNS = [
@@ -22,6 +22,7 @@ const COLUMNS = [
   { title: "From", cell: ({ from }) => from },
   { title: "Action", cell: ({ action }) => action },
   { title: "Target", cell: targetOf },
+  { title: "Outcome", cell: ({ outcome, reason }) => name(reason ? `${outcome}: ${reason}` : outcome) },
   {
     title: "Detail",
     cell: ({ detail }) => detail !== null && name(JSON.stringify(detail), { most: DETAIL_CHARACTERS }),
@@ -49,7 +50,7 @@ export async function show(view, _parameters, signal) {
     h(
       "p",
       { class: "hint" },
-      "The newest first. An action is here before it is done, also if it then failed. The name of an operator is not checked.",
+      "The newest first. An action is here before it is done; its outcome follows. The name of an operator is not checked.",
     ),
     table.element,
     pager.element,
