@@ -52,7 +52,7 @@ impl Counts {
         self.0.iter_mut().zip(&other.0).for_each(|(count, other)| *count += other);
     }
 
-    /// What was counted since an earlier moment.
+    /// The counts since an earlier moment.
     pub(crate) fn since(&self, earlier: &Counts) -> Counts {
         Counts(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(earlier.0[bucket])))
     }

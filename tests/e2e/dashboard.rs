@@ -182,6 +182,20 @@ async fn every_route_is_closed_to_those_without_a_whole_session() {
 }
 
 #[tokio::test]
+async fn others_who_guess_at_the_same_address_do_not_keep_the_operator_out() {
+    let server = guarded("").await;
+    let nobody = Browser::at(server.admin_address());
+    while harness::request(nobody.address, Method::GET, "/rooms", &[], "").await.status != 429 {}
+    let sign_in = async |token: &str| {
+        let headers = [("origin", &*nobody.origin), ("content-type", "application/json")];
+        let body = json!({ "token": token }).to_string();
+        harness::request(nobody.address, Method::POST, "/session", &headers, &body).await.status
+    };
+    while sign_in(OTHER_TOKEN).await != 429 {}
+    assert_eq!(sign_in(TOKEN).await, 200);
+}
+
+#[tokio::test]
 async fn an_operator_signs_in_acts_and_signs_out() {
     let server = guarded("").await;
     let address = server.admin_address();

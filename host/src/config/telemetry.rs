@@ -20,12 +20,12 @@ pub struct Telemetry {
     /// The part of the traces that begin here and are recorded, from 0 to 1.
     #[serde(default = "sample")]
     pub sample: f64,
-    /// Whose `traceparent` decides whether a trace is recorded. Traces of others go on, and `sample` decides.
+    /// The clients whose `traceparent` decides whether a trace is recorded. For others `sample` decides.
     #[serde(default)]
     pub trust_parent: TrustParent,
 }
 
-/// Whose `traceparent` decides whether a trace is recorded.
+/// The clients whose `traceparent` decides whether a trace is recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrustParent {

@@ -20,7 +20,7 @@ pub(super) mod room {
     });
 }
 
-/// What a room may export beside its events: the data of a user.
+/// An export that a room may have beside its events: the data of a user.
 pub(super) mod personal_data {
     wasmtime::component::bindgen!({
         path: "../wit",

@@ -13,7 +13,7 @@ use crate::model::{Answer, DataOf, ErasedData, ExportedData};
 /// The name of the interface, without its version.
 const INTERFACE: &str = "dormouse:room/personal-data@";
 
-/// What the memory of the host holds of an item beside its text, in bytes.
+/// The memory of the host that an item takes beside its text, in bytes.
 const ITEM_BYTES: usize = 32;
 
 /// The error of a room whose component does not export the interface. Another version of its code may.

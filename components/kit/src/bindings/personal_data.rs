@@ -8,7 +8,7 @@
 pub mod exports {
     pub mod dormouse {
         pub mod room {
-            /// What the room keeps about one user: a copy of it, and its erasure. A room exports this to declare how; it is no part
+            /// The data of one user in a room: a copy of it, and its erasure. A room exports this to declare how; it is no part
             /// of `room`, so a room without it works as before. The host then lists its namespace among those that do not declare
             /// it, whenever an operator asks for the data of a user.
             ///

@@ -85,7 +85,7 @@ impl Admin {
     }
 }
 
-/// What a sum grew by in a second.
+/// The growth of a sum in a second.
 fn rate(before: &Sample, now: &Sample, of: impl Fn(&Sample) -> u64) -> f64 {
     of(now).saturating_sub(of(before)) as f64 / now.seconds_since(before)
 }

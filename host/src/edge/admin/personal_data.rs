@@ -48,7 +48,7 @@ impl Admin {
         }))
     }
 
-    /// What the host itself keeps about a user, a line for each.
+    /// The things that the host itself keeps about a user, a line for each.
     async fn of_host(&self, user: &str) -> Result<Vec<Value>, Refusal> {
         let (sockets, _) = self.edge.sockets_of(user);
         let sockets = sockets.iter().map(|socket| {

@@ -22,7 +22,7 @@ pub(crate) fn count_of(object: &Value, key: &str, noun: &str) -> String {
     counted(object[key].as_u64().unwrap_or_default(), noun)
 }
 
-/// What an answer says of the sockets that were closed.
+/// The sockets that were closed, as an answer tells them.
 pub(super) fn closed_sockets(answer: &Value) -> String {
     let is_one = answer["closed"].as_u64() == Some(1);
     format!("{} {} closed", count_of(answer, "closed", "socket"), if is_one { "is" } else { "are" })
