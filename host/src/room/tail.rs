@@ -141,6 +141,8 @@ struct Waiting {
     /// Lines that found no space behind the last one.
     lost: u64,
     waker: Option<Waker>,
+    /// The waker is woken when so many lines wait.
+    wakes_at: usize,
 }
 
 impl Reader {
@@ -163,7 +165,7 @@ impl Reader {
         }
         inner.flush_lost();
         inner.lines.push_back(line.clone());
-        let waker = inner.waker.take();
+        let waker = if inner.lines.len() >= inner.wakes_at { inner.waker.take() } else { None };
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
@@ -178,6 +180,11 @@ impl Waiting {
             0 => {}
             lines => self.lines.push_back(Arc::new(TailLine::Lost { lines })),
         }
+    }
+
+    fn wake_at(&mut self, lines: usize, context: &Context<'_>) {
+        self.wakes_at = lines;
+        self.waker = Some(context.waker().clone());
     }
 }
 
@@ -242,7 +249,18 @@ impl Tail {
         if let Some(line) = inner.lines.pop_front() {
             return Poll::Ready(line);
         }
-        inner.waker = Some(context.waker().clone());
+        inner.wake_at(1, context);
+        Poll::Pending
+    }
+
+    /// Resolves when the queue is half full. Fewer lines wake nobody, so a room that is followed does not wake the
+    /// reader for each of them.
+    pub(crate) fn poll_half_full(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.reader.inner.lock();
+        if inner.lines.len() >= TAIL_LINES / 2 {
+            return Poll::Ready(());
+        }
+        inner.wake_at(TAIL_LINES / 2, context);
         Poll::Pending
     }
 }
@@ -330,6 +348,33 @@ mod tests {
         reader.push(&log(7));
         assert_eq!(*tail.next().await, TailLine::Lost { lines: 10 });
         assert_eq!(tail.next().await, log(7), "and it goes on");
+    }
+
+    #[test]
+    fn a_reader_that_gathers_lines_is_woken_when_its_queue_is_half_full() {
+        #[derive(Default)]
+        struct Wakes(AtomicUsize);
+        impl std::task::Wake for Wakes {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        let reader = Arc::new(Reader { of: TailOf::Everything, inner: Lock::default() });
+        let mut tail = Tail { tails: Arc::default(), reader: reader.clone() };
+
+        assert!(tail.poll_half_full(&mut context).is_pending());
+        (1..TAIL_LINES / 2).for_each(|number| reader.push(&log(number)));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        reader.push(&log(0));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(tail.poll_half_full(&mut context).is_ready());
+
+        while tail.poll_next(&mut context).is_ready() {}
+        reader.push(&log(1));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "a reader that waits is woken by the first line");
     }
 
     #[test]
