@@ -312,6 +312,10 @@ pub const ADMIN_SESSION_TIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// one in the background does not.
 pub const ADMIN_SESSION_IDLE: Duration = Duration::from_secs(60 * 60);
 
+/// How often an answer of the admin listener that goes on for long, such as a live tail, checks that its session has not
+/// ended by its time. A session that is ended and a token that is replaced end it at once.
+pub const ADMIN_CREDENTIAL_EVERY: Duration = Duration::from_secs(10);
+
 /// How often the numbers of the host are sampled for the plots of the dashboard.
 pub const HISTORY_EVERY: Duration = Duration::from_secs(5);
 

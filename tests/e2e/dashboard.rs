@@ -8,6 +8,8 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::admin::admin;
 use crate::harness::{self, Answer, Client, Server, within};
@@ -298,6 +300,88 @@ async fn another_token_and_a_restart_end_the_sessions() {
     let cookie = format!("dormouse-session-{}={id}", address.port());
     let headers = browser.but(&[("origin", &format!("http://{address}")), ("cookie", &cookie)]);
     send(address, Method::GET, "/rooms", &headers, "").await.is_problem(401);
+}
+
+/// The answer to a request that goes on until the server ends it. The head has been read.
+async fn open(address: SocketAddr, path: &str, headers: &[(&str, String)]) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(within(stream.read_line(&mut head)).await.unwrap() > 0, "{head}");
+    }
+    assert!(head.contains(" 200 "), "{head}");
+    stream
+}
+
+/// Whether an answer ends soon. A sign of life of a tail comes every ten seconds.
+async fn ends(stream: &mut BufReader<TcpStream>) -> bool {
+    tokio::time::timeout(Duration::from_secs(8), stream.read_to_string(&mut String::new())).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_live_tail_ends_with_its_session_or_its_token() {
+    let server = guarded("").await;
+    let address = server.admin_address();
+    let browser = Browser::signed_in(address, TOKEN).await;
+    let other = Browser::signed_in(address, TOKEN).await;
+    let token = [("authorization", format!("Bearer {TOKEN}"))];
+    let mut of_browser = open(address, "/tail", &browser.headers()).await;
+    let mut of_other = open(address, "/tail", &other.headers()).await;
+    let mut of_program = open(address, "/tail", &token).await;
+    assert_eq!(browser.ask(Method::DELETE, "/session", "").await.status, 200);
+    assert!(ends(&mut of_browser).await, "it signed out");
+    // The same token, read again, ends nothing.
+    server.send_sighup();
+    server.wait_for_log("reloaded").await;
+    let mut ana = joined(&server, "lobby", "ana").await;
+    ana.expect_reply("say on", "on").await;
+    for tail in [&mut of_other, &mut of_program] {
+        let mut line = String::new();
+        within(tail.read_line(&mut line)).await.unwrap();
+        assert!(line.contains("id-ana"), "{line}");
+    }
+    fs::write(server.directory.path().join("admin.token"), OTHER_TOKEN).unwrap();
+    server.send_sighup();
+    assert!(ends(&mut of_other).await && ends(&mut of_program).await, "another token is required");
+}
+
+/// A proxy before the server could use the one, and the server the other.
+#[tokio::test]
+async fn headers_of_the_admin_listener_that_must_be_single_are_refused_twice() {
+    let server = guarded("").await;
+    let browser = Browser::signed_in(server.admin_address(), TOKEN).await;
+    let own = browser.origin.trim_start_matches("http://");
+    for (name, second) in [
+        ("host", own),
+        ("host", "evil.example"),
+        ("origin", "https://evil.example"),
+        ("origin", &*browser.origin),
+        ("sec-fetch-site", "cross-site"),
+        ("dormouse-session", &*browser.value),
+        ("dormouse-operator", "Eve"),
+    ] {
+        let mut headers = browser.headers();
+        headers.extend([
+            ("host", own.to_owned()),
+            ("dormouse-operator", "Robin".to_owned()),
+            (name, second.to_owned()),
+        ]);
+        let answer = send(browser.address, Method::GET, "/rooms", &headers, "").await;
+        answer.is_problem(400);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(&format!("`{name}`")), "{answer:?}");
+    }
+    let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
+    let ask = async |headers: &[(&str, String)]| send(browser.address, Method::GET, "/rooms", headers, "").await;
+    ask(&[bearer(TOKEN), bearer(OTHER_TOKEN)]).await.is_problem(400);
+    ask(&[bearer(&format!("{OTHER_TOKEN}, Bearer {TOKEN}"))]).await.is_problem(400);
+    // A proxy may ask for its own password beside the token. A browser may have an older cookie too.
+    assert_eq!(ask(&[("authorization", "Basic eDp5".into()), bearer(TOKEN)]).await.status, 200);
+    let name = browser.cookie.split('=').next().unwrap();
+    let cookies = format!("{name}=older; {}", browser.cookie);
+    assert_eq!(ask(&browser.but(&[("cookie", &cookies)])).await.status, 200);
 }
 
 #[tokio::test]

@@ -110,7 +110,12 @@ pub(super) fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue)
 
 /// A header that must be single and is not.
 pub(super) fn duplicate(headers: &HeaderMap) -> Option<&'static HeaderName> {
-    ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
+    repeated(headers, &ONCE)
+}
+
+/// The first of these headers that a request has more than once.
+pub(super) fn repeated<'a>(headers: &HeaderMap, once: &'a [HeaderName]) -> Option<&'a HeaderName> {
+    once.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
 }
 
 /// Adds HEAD (where GET is allowed) and OPTIONS to the `allow` header of an answer. The host answers both itself, so a

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use hyper::{Response, StatusCode};
 
 use super::Admin;
-use super::download::download;
 use super::outcome::Outcome;
 use super::request::{AdminRequest, bad};
 use crate::clock;
@@ -42,7 +41,7 @@ impl Admin {
             problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("no backup can be made: {error}"))
         })?;
         let (audit, recorded) = (self.audit.clone(), request.recorded.take());
-        Ok(download(&self.edge, "application/octet-stream", move |send| {
+        Ok(self.download(&request, "application/octet-stream", move |send| {
             let mut pace = Pace::new(rate);
             let made = back_up(&snapshot, &mut |portion| {
                 pace.wait(portion.len());

@@ -6,6 +6,7 @@
 
 mod audit;
 mod backup;
+mod credential;
 mod dashboard;
 mod deploys;
 mod download;
@@ -34,15 +35,16 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use self::audit::AuditLog;
+use self::credential::{Shown, check_single_headers, shows_token};
 use self::outcome::Outcome;
 use self::permits::{AdminConnections, AdminPermit};
 use self::request::AdminRequest;
@@ -56,7 +58,6 @@ use crate::clock;
 use crate::config;
 use crate::deploys::Deploys;
 use crate::edge::admission::origin::Origins;
-use crate::edge::http::authorization::bearer_tokens;
 use crate::edge::listener::reset::Watcher;
 use crate::edge::response::body::Body;
 use crate::edge::response::file::PageFile;
@@ -85,6 +86,8 @@ pub struct Admin {
     /// Absent if no token is required.
     token: RwLock<Option<SecretHash>>,
     sessions: Sessions,
+    /// Tells answers that go on for long that a session was ended or the token replaced.
+    credentials_changed: watch::Sender<()>,
     /// For the plots of the dashboard.
     history: History,
     /// When the listener was made.
@@ -127,23 +130,14 @@ fn guarded(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The credential of a request.
-enum Credential {
-    None,
-    /// The token, or no token is required.
-    Token,
-    /// The session of this operator.
-    Session(SignedIn),
-}
-
 /// How an admitted request goes on.
 enum Admitted {
     /// It asks for a file of the dashboard.
     File(PageFile),
     /// It asks about a session, to begin or to end one. The operator is that of its session, if it has one.
     Session(Option<SignedIn>),
-    /// Its sender has a credential. The operator is absent if that is the token.
-    Sender(Option<SignedIn>),
+    /// Its sender has a credential.
+    Sender(Shown),
 }
 
 impl Admin {
@@ -171,6 +165,7 @@ impl Admin {
             token_file: config.token_file.clone(),
             token: RwLock::new(token),
             sessions: Sessions::default(),
+            credentials_changed: watch::Sender::new(()),
             history: History::default(),
             began: clock::monotonic(),
             names: Origins::of_dashboard(&config.hosts),
@@ -189,6 +184,7 @@ impl Admin {
         if let Some(file) = &self.token_file {
             let token = SecretHash::of_token_in(file)?;
             *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+            self.credentials_changed.send_replace(());
         }
         Ok(())
     }
@@ -276,7 +272,7 @@ impl Admin {
                 }
                 answer
             }
-            Ok(Admitted::Sender(signed_in)) => self.answer_sender(request, permit.address, signed_in).await,
+            Ok(Admitted::Sender(shown)) => self.answer_sender(request, permit.address, shown).await,
         }
     }
 
@@ -284,12 +280,13 @@ impl Admin {
     fn admit(&self, request: &Request<Incoming>, source: Source, permit: &AdminPermit) -> Result<Admitted, Refusal> {
         let (path, method) = (request.uri().path(), request.method());
         let file = dashboard::find(path).filter(|_| source != Source::OtherPage);
-        let credential = self.credential(request, source);
-        let has_none = matches!(credential, Credential::None);
+        let shown = self.shown(request, source);
+        let has_none = shown.is_none();
         // Files hold no secret, so asking for them is no guess. `sign_in` counts wrong tokens itself.
         if file.is_none() && path != "/session" && has_none && !self.connections.spend_refusal(permit.address) {
             return Err(too_many("too many requests without the token from this address").into());
         }
+        check_single_headers(request.headers())?;
         self.check_host(request, source, file.is_some())?;
         if let Some(file) = file {
             return match *method {
@@ -308,46 +305,60 @@ impl Admin {
         if has_none && let Some(answer) = self.health(path, method) {
             return Err(answer.into());
         }
-        let signed_in = match credential {
-            Credential::Session(signed_in) => Some(signed_in),
-            Credential::Token | Credential::None => None,
-        };
         if path == "/session" {
-            return Ok(Admitted::Session(signed_in));
+            return Ok(Admitted::Session(shown.and_then(|shown| shown.signed_in)));
         }
-        if has_none {
+        let Some(shown) = shown else {
             return Err(unauthorized(match source {
                 Source::OwnPage => "sign in first",
                 _ => "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`",
             })
             .into());
-        }
+        };
         if permit.authenticate() {
-            Ok(Admitted::Sender(signed_in))
+            Ok(Admitted::Sender(shown))
         } else {
             Err(overloaded("too many connections to the admin listener").into())
         }
     }
 
-    /// The credential of a request.
+    /// The credential of a request; absent if it has no valid one.
     ///
     /// A page needs a session even if no token is required. Otherwise only the headers of its browser would tell it
     /// from a page of another origin.
-    fn credential(&self, request: &Request<Incoming>, source: Source) -> Credential {
-        let headers = request.headers();
+    fn shown(&self, request: &Request<Incoming>, source: Source) -> Option<Shown> {
+        let (headers, token) = (request.headers(), self.present_token());
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match source {
-            Source::Link | Source::OtherPage => Credential::None,
+            Source::Link | Source::OtherPage => None,
             Source::Program if !headers.contains_key(SESSION) => {
-                if self.shows_token(headers) {
-                    Credential::Token
-                } else {
-                    Credential::None
-                }
+                shows_token(headers, token.as_ref()).then_some(Shown { token, signed_in: None })
             }
             // A browser that tells nothing of the site of a GET names the origin of every other request.
-            Source::Program if !is_read => Credential::None,
-            Source::Program | Source::OwnPage => self.signed_in(headers).map_or(Credential::None, Credential::Session),
+            Source::Program if !is_read => None,
+            Source::Program | Source::OwnPage => {
+                let signed_in = self.signed_in(headers, token.as_ref())?;
+                Some(Shown { token, signed_in: Some(signed_in) })
+            }
+        }
+    }
+
+    /// Resolves when the credential of a request is no longer valid: its session has ended, or another token is
+    /// required. A client that has signed out, or has only the old token, must not get more of an answer that goes on.
+    fn credential_ends(self: &Arc<Self>, request: &AdminRequest) -> impl Future<Output = ()> + use<> {
+        let (admin, token, signed_in) = (self.clone(), request.token, request.signed_in.clone());
+        let mut changed = self.credentials_changed.subscribe();
+        async move {
+            loop {
+                let present = admin.present_token();
+                let is_valid = SecretHash::are_same(token.as_ref(), present.as_ref())
+                    && signed_in.as_ref().is_none_or(|signed_in| admin.sessions.has(signed_in, present.as_ref()));
+                if !is_valid {
+                    return;
+                }
+                // A session also ends by its time, and nobody tells of that.
+                let _ = clock::timeout(limits::ADMIN_CREDENTIAL_EVERY, changed.changed()).await;
+            }
         }
     }
 
@@ -369,17 +380,12 @@ impl Admin {
         Ok(())
     }
 
-    async fn answer_sender(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        from: IpAddr,
-        signed_in: Option<SignedIn>,
-    ) -> Response<Body> {
+    async fn answer_sender(self: Arc<Self>, request: Request<Incoming>, from: IpAddr, shown: Shown) -> Response<Body> {
         let mut request = match AdminRequest::new(request, from, self.edge.limits.body_timeout) {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
-        request.signed_in = signed_in;
+        (request.signed_in, request.token) = (shown.signed_in, shown.token);
         let (audit, recorded) = (self.audit.clone(), request.recorded.clone());
         let mut answer = self.route(request).await.unwrap_or_else(Refusal::into_response);
         audit.finish(&recorded, Outcome::of(answer.status())).await;
@@ -393,12 +399,5 @@ impl Admin {
     /// The token that is required now; absent if none is.
     fn present_token(&self) -> Option<SecretHash> {
         *self.token.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shows_token(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = self.present_token() else { return true };
-        // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which
-        // one matched.
-        bearer_tokens(headers).filter(|shown| token.is(&SecretHash::of(shown))).count() > 0
     }
 }

@@ -1,6 +1,8 @@
 //! `/users/{user}/export`, `/users/{user}/erase` and `/erasures`: the data of one user over all rooms, and what the host
 //! itself keeps about the user. Which rooms are asked, and how, is in `personal_data`.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -8,7 +10,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Admin;
-use super::download::download;
 use super::outcome::Outcome;
 use super::request::AdminRequest;
 use super::usage::user_row;
@@ -28,7 +29,11 @@ const PORTION_BYTES: usize = 64 << 10;
 
 impl Admin {
     /// `GET /users/{user}/export`: JSON lines, the last of them with a checksum.
-    pub(super) async fn export_user(&self, user: &str, request: AdminRequest) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn export_user(
+        self: &Arc<Self>,
+        user: &str,
+        request: AdminRequest,
+    ) -> Result<Response<Body>, Refusal> {
         request.no_more_parameters()?;
         PersonalData::prepare(user).map_err(refused)?;
         let permit = self.user_exports.clone().try_acquire_owned();
@@ -38,7 +43,7 @@ impl Admin {
         let exporting = self.personal_data.export(user).await.map_err(refused)?;
         let first = json!({ "kind": "user", "version": VERSION, "user": user, "exported": clock::unix_millis() });
         let (audit, recorded) = (self.audit.clone(), request.recorded.take());
-        Ok(download(&self.edge, "application/jsonl", move |send| {
+        Ok(self.download(&request, "application/jsonl", move |send| {
             let outcome = match write(first, of_host, exporting, send) {
                 true => Outcome::Done,
                 false => Outcome::Failed("it broke off".into()),

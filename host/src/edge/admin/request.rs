@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::outcome::Recorded;
+use super::secret::SecretHash;
 use super::sessions::SignedIn;
 use crate::clock;
 use crate::edge::listener::reset::Watcher;
@@ -27,7 +28,7 @@ use crate::limits::ADMIN_DISCARD_TIMEOUT;
 /// The longest body in JSON, in bytes: the names of a user and of a room, with every character escaped.
 const JSON_BYTES: usize = 8 << 10;
 /// The header in which an operator's program names the person who acts, for the audit log.
-const OPERATOR: HeaderName = HeaderName::from_static("dormouse-operator");
+pub(super) const OPERATOR: HeaderName = HeaderName::from_static("dormouse-operator");
 /// The longest name of an operator that is kept, in characters.
 const OPERATOR_CHARS: usize = 128;
 
@@ -44,6 +45,8 @@ pub(super) struct AdminRequest {
     /// The address of the client.
     pub(super) from: IpAddr,
     /// The operator, if the request belongs to a session of the dashboard.
+    /// The token that was required when the request was admitted; absent if none was.
+    pub(super) token: Option<SecretHash>,
     pub(super) signed_in: Option<SignedIn>,
     body_timeout: Duration,
     /// Notices when the client is gone.
@@ -78,6 +81,7 @@ impl AdminRequest {
             query,
             headers: parts.headers,
             body,
+            token: None,
             from,
             signed_in: None,
             body_timeout,

@@ -9,7 +9,6 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Admin;
-use super::download::download;
 use super::outcome::Outcome;
 use super::request::AdminRequest;
 use crate::clock;
@@ -43,7 +42,7 @@ impl Admin {
         let export = export
             .ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no room {address} with stored data")))?;
         let (audit, recorded) = (self.audit.clone(), request.recorded.take());
-        Ok(download(&self.edge, "application/jsonl", move |send| {
+        Ok(self.download(&request, "application/jsonl", move |send| {
             let mut is_received = true;
             let written = export.write(&mut |portion| {
                 is_received = send(portion);

@@ -41,6 +41,15 @@ impl SecretHash {
         Ok(Self::of(token))
     }
 
+    /// Whether two tokens are the same, or both are absent.
+    pub(super) fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is(other),
+            _ => false,
+        }
+    }
+
     pub(super) fn is(&self, other: &Self) -> bool {
         let differ = self.0.iter().zip(&other.0).fold(0, |differ, (one, other)| differ | (one ^ other));
         differ == 0

@@ -37,6 +37,8 @@ struct Session {
 /// The operator of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SignedIn {
+    /// A random number: two sessions of one operator are not the same.
+    number: u64,
     /// The name for the audit log, as the operator gave it.
     pub(super) operator: Option<String>,
     /// When the session began.
@@ -49,14 +51,16 @@ pub(super) struct NewSession {
     pub(super) value: String,
 }
 
+impl SignedIn {
+    /// The operator of a session that begins now.
+    pub(super) fn new(operator: Option<String>) -> Self {
+        SignedIn { number: random::number(), operator, since: clock::unix_millis() }
+    }
+}
+
 impl Session {
     fn is_open(&self, token: Option<&SecretHash>, now: Instant) -> bool {
-        let same_token = match (&self.token, token) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.is(other),
-            _ => false,
-        };
-        same_token
+        SecretHash::are_same(self.token.as_ref(), token)
             && now.saturating_duration_since(self.began) < ADMIN_SESSION_TIME
             && now.saturating_duration_since(self.used) < ADMIN_SESSION_IDLE
     }
@@ -109,6 +113,16 @@ impl Sessions {
         Some(sessions[at].signed_in.clone())
     }
 
+    /// Whether a session is still open. Its idle time goes on.
+    pub(super) fn has(&self, signed_in: &SignedIn, token: Option<&SecretHash>) -> bool {
+        self.has_at(signed_in, token, clock::monotonic())
+    }
+
+    fn has_at(&self, signed_in: &SignedIn, token: Option<&SecretHash>, now: Instant) -> bool {
+        let sessions = self.0.lock();
+        sessions.iter().any(|session| session.signed_in == *signed_in && session.is_open(token, now))
+    }
+
     /// Ends the sessions with these ids and this value.
     pub(super) fn end<'a>(&self, ids: impl Iterator<Item = &'a [u8]>, value: &[u8]) {
         let value = SecretHash::of(value);
@@ -128,7 +142,7 @@ mod tests {
     use super::*;
 
     fn signed_in(name: &str) -> SignedIn {
-        SignedIn { operator: Some(name.into()), since: 0 }
+        SignedIn { number: 0, operator: Some(name.into()), since: 0 }
     }
 
     fn find(sessions: &Sessions, new: &NewSession, token: Option<&SecretHash>, now: Instant) -> Option<SignedIn> {
@@ -164,6 +178,20 @@ mod tests {
         }
         assert_eq!(find(&sessions, &idle, None, began + ADMIN_SESSION_IDLE), None);
         assert_eq!(find(&sessions, &used, None, began + ADMIN_SESSION_TIME), None);
+    }
+
+    #[test]
+    fn a_look_at_a_session_does_not_keep_it_open() {
+        let (sessions, now) = (Sessions::default(), clock::monotonic());
+        let [ana, again] = ["ana"; 2].map(|name| SignedIn::new(Some(name.into())));
+        let first = sessions.begin_at(ana.clone(), None, now);
+        sessions.begin_at(again.clone(), None, now);
+        let nearly = now + ADMIN_SESSION_IDLE - Duration::from_secs(1);
+        assert!(sessions.has_at(&ana, None, nearly));
+        assert!(!sessions.has_at(&ana, Some(&SecretHash::of(b"another")), nearly));
+        assert!(!sessions.has_at(&ana, None, now + ADMIN_SESSION_IDLE));
+        sessions.end([first.id.as_bytes()].into_iter(), first.value.as_bytes());
+        assert!(!sessions.has_at(&ana, None, now) && sessions.has_at(&again, None, now), "the other one goes on");
     }
 
     #[test]

@@ -13,7 +13,6 @@ use super::request::AdminRequest;
 use super::secret::SecretHash;
 use super::sessions::{SESSION, SignedIn};
 use super::source::Source;
-use crate::clock;
 use crate::edge::headers::cookies;
 use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
@@ -43,12 +42,12 @@ fn set_cookie(response: &mut Response<Body>, name: &str, id: &str, seconds: u64)
 }
 
 impl Admin {
-    /// The operator whose session a request belongs to.
-    pub(super) fn signed_in(&self, headers: &HeaderMap) -> Option<SignedIn> {
+    /// The operator whose session a request belongs to. `token` is the one that is required now.
+    pub(super) fn signed_in(&self, headers: &HeaderMap, token: Option<&SecretHash>) -> Option<SignedIn> {
         let value = headers.get(SESSION)?.as_bytes();
         let names = cookie_names(headers);
         let ids = names.iter().flat_map(|name| cookies(headers, name));
-        self.sessions.find(ids, value, self.present_token().as_ref())
+        self.sessions.find(ids, value, token)
     }
 
     /// Answers `/session`, with or without one.
@@ -63,7 +62,7 @@ impl Admin {
         match (method, signed_in) {
             (Method::GET | Method::HEAD, signed_in) => {
                 let mut state = json!({ "signedIn": signed_in.is_some(), "token": self.present_token().is_some() });
-                if let Some(SignedIn { operator, since }) = signed_in {
+                if let Some(SignedIn { operator, since, .. }) = signed_in {
                     state["operator"] = operator.into();
                     state["since"] = since.into();
                     state["version"] = env!("CARGO_PKG_VERSION").into();
@@ -112,7 +111,7 @@ impl Admin {
         }
         let operator = operator.chars().filter(|char| !char.is_control()).take(OPERATOR_CHARS).collect::<String>();
         let operator = Some(operator.trim().to_owned()).filter(|name| !name.is_empty());
-        let signed_in = SignedIn { operator, since: clock::unix_millis() };
+        let signed_in = SignedIn::new(operator);
         request.signed_in = Some(signed_in.clone());
         self.audit.record(&request, "sign in", "dashboard", None).await?;
         let new = self.sessions.begin(signed_in, required);
@@ -132,6 +131,7 @@ impl Admin {
         let ids = names.iter().flat_map(|name| cookies(headers, name));
         let value = headers.get(SESSION).map_or(&b""[..], HeaderValue::as_bytes);
         self.sessions.end(ids, value);
+        self.credentials_changed.send_replace(());
         let mut response = json_response(&json!({ "signedIn": false }));
         for name in names.iter().filter(|name| cookies(headers, name).next().is_some()) {
             set_cookie(&mut response, name, "", 0);

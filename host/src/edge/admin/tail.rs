@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct TailBody {
     alarm: Pin<Box<Sleep>>,
     /// Resolves when the server shuts down.
     draining: Moment,
+    /// Resolves when the client has no valid credential any more.
+    credential_ends: Moment,
     /// Resolves when the client has ended its half of the connection; absent afterwards.
     input_ended: Option<Moment>,
     /// Resolves when the connection is reset.
@@ -48,7 +51,7 @@ type Moment = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Admin {
     /// `GET /tail`
-    pub(super) fn tail(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
+    pub(super) fn tail(self: &Arc<Self>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let (room, namespace) = (request.parameter("room")?, request.parameter("namespace")?);
         let user = request.parameter("user")?;
         request.no_more_parameters()?;
@@ -61,6 +64,7 @@ impl Admin {
         };
         let tail = self.edge.rooms.tail(of).map_err(|error| overloaded(&error.to_string()))?;
         let mut draining = self.edge.draining.subscribe();
+        let credential_ends = Box::pin(self.credential_ends(&request));
         let watcher = request.watcher.take();
         let (ended, reset) = (watcher.clone(), watcher);
         let body = TailBody {
@@ -75,6 +79,7 @@ impl Admin {
             }),
             alarm: Box::pin(clock::timer(SIGN_OF_LIFE_EVERY)),
             draining: Box::pin(async move { begun(&mut draining).await }),
+            credential_ends,
         };
         let mut response = Response::new(Body::stream(body));
         let headers = response.headers_mut();
@@ -117,8 +122,10 @@ impl HttpBody for TailBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        if this.draining.as_mut().poll(context).is_ready() || this.reset.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
+        for end in [&mut this.draining, &mut this.credential_ends, &mut this.reset] {
+            if end.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
         }
         if this.gathers(context) {
             return Poll::Pending;
