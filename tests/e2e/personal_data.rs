@@ -354,6 +354,58 @@ async fn hostile_ids_of_users_are_only_ids() {
         "../../etc/passwd",
         "a/b",
         "\" OR 1",
+/// The most memory that the process has had up to now, in bytes.
+fn most_memory(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+    most.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+#[tokio::test]
+async fn a_full_audit_log_takes_an_export_little_memory() {
+    let server = server().await;
+    let time = "2026-11-29T00:00:00.000Z";
+    let mut number = 0_u64;
+    for file in ["audit.log.1", "audit.log"] {
+        let mut log = String::new();
+        while log.len() < 16 << 20 {
+            number += 1;
+            let id = format!("{number:016x}");
+            let action = json!({
+                "id": id, "time": time, "from": "127.0.0.1", "operator": "Robin", "session": null,
+                "action": "disconnect", "target": "user id-ana", "detail": null,
+            });
+            let outcome = json!({ "of": id, "time": time, "outcome": "done" });
+            log += &format!("{action}\n{outcome}\n");
+        }
+        fs::write(server.data().join(file), log).expect("a file");
+    }
+    let before = most_memory(&server);
+    let exported = export(&server, "id-ana").await;
+    let audit = of_kind(&exported, "audit");
+    // The export itself has replaced the older file, since the newer one is full.
+    assert!(audit.len() as u64 > number / 2 && audit[0]["entry"]["outcome"] == "done", "{} of {number}", audit.len());
+    let more = most_memory(&server).saturating_sub(before);
+    assert!(more < 32 << 20, "the export took {more} B");
+}
+
+#[tokio::test]
+async fn without_its_place_on_disk_no_erasure_begins() {
+    let server = server().await;
+    fill(&server, 1).await;
+    // A directory is where the list of erasures is written before it replaces the older one.
+    let unfinished = server.data().join("erasures.json.unfinished");
+    fs::create_dir(&unfinished).expect("a directory");
+    let refused = admin(&server, Method::POST, "/users/id-ana/erase", "").await;
+    refused.is_problem(500);
+    assert!(refused.json()["detail"].as_str().unwrap().starts_with("nothing was done"), "{refused:?}");
+    assert_eq!(admin(&server, Method::GET, "/erasures", "").await.json(), json!({ "erasures": [] }));
+    assert_eq!(of_kind(&export(&server, "id-ana").await, "item").len(), 2);
+    fs::remove_dir(&unfinished).expect("it is empty");
+    assert_eq!(wait_for_end(&server, &begin(&server, "id-ana").await).await["state"], "finished");
+    assert_erased(&server, 1).await;
+}
+
         "id-an",
         "id-ana ",
         "%2e%2e",

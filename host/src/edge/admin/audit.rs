@@ -168,21 +168,11 @@ impl AuditLog {
         Ok(AuditPage { actions, next })
     }
 
-    /// All actions whose target is a user, or the same user in a room.
-    pub(super) async fn about_user(self: &Arc<Self>, user: &str) -> Result<Vec<Value>, Refusal> {
-        let (log, target, member) = (self.clone(), format!("user {user}"), format!("member {user} in "));
-        let read = tokio::task::spawn_blocking(move || {
-            let page = log.page(usize::MAX, None)?;
-            let is_meant = |entry: &Value| {
-                let of = entry["target"].as_str().unwrap_or_default();
-                let room = of.strip_prefix(&member);
-                // The id of another user may contain ` in `; a namespace has no space.
-                let namespace = room.and_then(|room| Some(room.split_once('/')?.0));
-                of == target || namespace.is_some_and(|namespace| !namespace.contains(' '))
-            };
-            Ok(page.actions.into_iter().filter(is_meant).collect())
-        });
-        read.await.expect("reading lines does not panic").map_err(refusal)
+    /// The actions whose target is a user, or the same user in a room, as the log has them now.
+    pub(super) async fn about_user(self: &Arc<Self>, user: &str) -> Result<ActionsOfUser, Refusal> {
+        let (log, user) = (self.clone(), user.to_owned());
+        let opened = tokio::task::spawn_blocking(move || Ok(ActionsOfUser { files: log.files()?, user })).await;
+        opened.expect("opening files does not panic").map_err(refusal)
     }
 
     /// The files that have entries, the older first. A rotation between the two would lose one of them.
@@ -199,6 +189,91 @@ impl AuditLog {
             }
         }
         Ok(files)
+    }
+}
+
+/// The actions about one user, which are read one after the other: the whole log may be about this user.
+pub(super) struct ActionsOfUser {
+    files: Vec<LogFile>,
+    user: String,
+}
+
+/// The outcome of an action, as a place in the log.
+#[derive(Clone, Copy)]
+struct OutcomeAt {
+    /// The file, by its number.
+    file: usize,
+    /// In bytes.
+    offset: u64,
+    length: usize,
+}
+
+impl ActionsOfUser {
+    /// Passes each action with its outcome to `take`, the oldest first, until that returns false. Returns whether it got
+    /// all of them. It reads the log twice, because outcomes come behind their actions, and keeps a few bytes of each
+    /// action between.
+    pub(super) fn read(&self, take: &mut dyn FnMut(Value) -> bool) -> io::Result<bool> {
+        let needle = Needle::of(&self.user);
+        let mut outcomes = HashMap::<String, Option<OutcomeAt>>::new();
+        for (number, file) in self.files.iter().enumerate() {
+            let mut lines = file.lines(file.bytes)?;
+            while let Some((offset, line)) = lines.next()? {
+                if let Some(id) = outcome_of(line) {
+                    if let Some(outcome) = outcomes.get_mut(id) {
+                        *outcome = Some(OutcomeAt { file: number, offset, length: line.len() });
+                    }
+                } else if let Some(action) = needle.action_in(line)
+                    && let Some(id) = action["id"].as_str()
+                {
+                    outcomes.insert(id.to_owned(), None);
+                }
+            }
+        }
+        for file in &self.files {
+            let mut lines = file.lines(file.bytes)?;
+            while let Some((_, line)) = lines.next()? {
+                let action = outcome_of(line).is_none().then(|| needle.action_in(line)).flatten();
+                let Some(mut action) = action else { continue };
+                let known = action["id"].as_str().and_then(|id| *outcomes.get(id)?);
+                action["outcome"] = "unknown".into();
+                if let Some(OutcomeAt { file, offset, length }) = known {
+                    let mut line = vec![0; length];
+                    self.files[file].file.read_exact_at(&mut line, offset)?;
+                    set_outcome(&mut action, &line);
+                }
+                if !take(action) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Recognises the actions about a user.
+struct Needle {
+    /// The id as it is in the text of a line. Most lines do not have it, and are not parsed.
+    text: String,
+    target: String,
+    member: String,
+}
+
+impl Needle {
+    fn of(user: &str) -> Self {
+        let quoted = Value::from(user).to_string();
+        let text = quoted[1..quoted.len() - 1].to_owned();
+        Needle { text, target: format!("user {user}"), member: format!("member {user} in ") }
+    }
+
+    fn action_in(&self, line: &[u8]) -> Option<Value> {
+        let text = std::str::from_utf8(line).ok().filter(|line| line.contains(&self.text))?;
+        let action = serde_json::from_str::<Value>(text).ok()?;
+        let of = action["target"].as_str()?;
+        let room = of.strip_prefix(&self.member);
+        // The id of another user may contain ` in `; a namespace has no space.
+        let namespace = room.and_then(|room| Some(room.split_once('/')?.0));
+        let is_meant = of == self.target || namespace.is_some_and(|namespace| !namespace.contains(' '));
+        is_meant.then_some(action)
     }
 }
 
@@ -224,14 +299,20 @@ fn add_outcomes(files: &[LogFile], actions: &mut [Value]) -> io::Result<()> {
         file.rewind()?;
         for line in BufReader::new(file).split(b'\n') {
             let line = line?;
-            let Some(place) = outcome_of(&line).and_then(|id| places.get(id)) else { continue };
-            if let Ok(mut line) = serde_json::from_slice::<Value>(&line) {
-                actions[*place]["outcome"] = line["outcome"].take();
-                actions[*place]["reason"] = line["reason"].take();
+            if let Some(place) = outcome_of(&line).and_then(|id| places.get(id)) {
+                set_outcome(&mut actions[*place], &line);
             }
         }
     }
     Ok(())
+}
+
+/// Gives an action the outcome that is in a line.
+fn set_outcome(action: &mut Value, line: &[u8]) {
+    if let Ok(mut line) = serde_json::from_slice::<Value>(line) {
+        action["outcome"] = line["outcome"].take();
+        action["reason"] = line["reason"].take();
+    }
 }
 
 /// A file of the log that is read.
@@ -257,25 +338,43 @@ impl LogFile {
 
     /// The lines of the last actions that begin before an offset, with their own offsets.
     fn last_actions(&self, end: u64, count: usize) -> io::Result<VecDeque<(u64, Vec<u8>)>> {
+        let mut lines = self.lines(end)?;
+        let mut last = VecDeque::new();
+        while let Some((offset, line)) = lines.next()? {
+            if outcome_of(line).is_none() {
+                if last.len() == count {
+                    last.pop_front();
+                }
+                last.push_back((offset, line.to_vec()));
+            }
+        }
+        Ok(last)
+    }
+
+    /// The lines that begin before an offset, from the first one on.
+    fn lines(&self, end: u64) -> io::Result<Lines<'_>> {
         let mut file = &self.file;
         file.rewind()?;
-        let mut reader = BufReader::new(file.take(end));
-        let mut lines = VecDeque::new();
-        let mut offset = 0;
-        loop {
-            let mut line = Vec::new();
-            let read = reader.read_until(b'\n', &mut line)? as u64;
-            if read == 0 {
-                return Ok(lines);
-            }
-            if outcome_of(&line).is_none() {
-                if lines.len() == count {
-                    lines.pop_front();
-                }
-                lines.push_back((offset, line));
-            }
-            offset += read;
-        }
+        Ok(Lines { reader: BufReader::new(file.take(end)), line: Vec::new(), next: 0 })
+    }
+}
+
+/// The lines of a file, one in memory at a time.
+struct Lines<'a> {
+    reader: BufReader<io::Take<&'a File>>,
+    line: Vec<u8>,
+    /// The offset of the next line.
+    next: u64,
+}
+
+impl Lines<'_> {
+    /// The next line and its offset; absent at the end.
+    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        self.line.clear();
+        let offset = self.next;
+        let read = self.reader.read_until(b'\n', &mut self.line)?;
+        self.next += read as u64;
+        Ok((read > 0).then_some((offset, &self.line[..])))
     }
 }
 
@@ -337,4 +436,69 @@ pub(super) async fn audit_entries(log: &Arc<AuditLog>, mut request: AdminRequest
     let read = tokio::task::spawn_blocking(move || log.page(limit, before.as_ref())).await;
     let page = read.expect("reading lines does not panic").map_err(refusal)?;
     Ok(json_response(&json!({ "entries": page.actions, "next": page.next.map(|next| next.to_string()) })))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make files")]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn of_user(log: &AuditLog, user: &str) -> Vec<[String; 3]> {
+        let mut found = Vec::new();
+        let actions = ActionsOfUser { files: log.files().unwrap(), user: user.into() };
+        let all = actions.read(&mut |action| {
+            let text = |key: &str| action[key].as_str().unwrap_or_default().to_owned();
+            found.push([text("target"), text("outcome"), text("reason")]);
+            true
+        });
+        assert!(all.unwrap());
+        found
+    }
+
+    #[test]
+    fn the_actions_about_a_user_are_found_in_both_files_with_their_outcomes() {
+        let data = TempDir::new().unwrap();
+        let action = |id: u64, target: &str| json!({ "id": format!("{id:016x}"), "time": now(), "target": target, "detail": { "of": "ana\"b" } });
+        let outcome = |id: u64, outcome: &str, reason: Option<&str>| json!({ "of": format!("{id:016x}"), "time": now(), "outcome": outcome, "reason": reason });
+        let write = |file: &str, lines: &[Value]| {
+            let lines = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+            fs::write(data.path().join(file), lines).unwrap();
+        };
+        let older = [action(1, "user ana\"b"), action(2, "user bo"), outcome(2, "done", None), action(3, "user ana")];
+        write(OLDER_FILE, &older);
+        let newer = [
+            outcome(1, "failed", Some("it broke")),
+            action(4, "member ana\"b in rooms/lobby"),
+            outcome(4, "done", None),
+            action(5, "member ana\"b in x in rooms/lobby"),
+            action(6, "room ROOMS/user ana\"b"),
+            action(7, "user ana\"b"),
+        ];
+        write(FILE, &newer);
+        let log = AuditLog::new(Some(data.path()));
+        let expected = [
+            ["user ana\"b", "failed", "it broke"],
+            ["member ana\"b in rooms/lobby", "done", ""],
+            ["user ana\"b", "unknown", ""],
+        ];
+        assert_eq!(of_user(&log, "ana\"b"), expected.map(|row| row.map(String::from)));
+        assert_eq!(of_user(&log, "x").len(), 0);
+    }
+
+    /// It stops at the first one that is not taken, and has read no other into memory.
+    #[test]
+    fn a_reader_that_takes_no_more_ends_it() {
+        let data = TempDir::new().unwrap();
+        let line = json!({ "id": "0000000000000001", "time": now(), "target": "user ana" });
+        fs::write(data.path().join(FILE), format!("{line}\n").repeat(100)).unwrap();
+        let actions = ActionsOfUser { files: AuditLog::new(Some(data.path())).files().unwrap(), user: "ana".into() };
+        let mut taken = 0;
+        let all = actions.read(&mut |_| {
+            taken += 1;
+            taken < 3
+        });
+        assert_eq!((all.unwrap(), taken), (false, 3));
+    }
 }

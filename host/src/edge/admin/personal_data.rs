@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Admin;
+use super::audit::ActionsOfUser;
 use super::outcome::Outcome;
 use super::request::AdminRequest;
 use super::usage::user_row;
@@ -44,7 +45,7 @@ impl Admin {
         let first = json!({ "kind": "user", "version": VERSION, "user": user, "exported": clock::unix_millis() });
         let (audit, recorded) = (self.audit.clone(), request.recorded.take());
         Ok(self.download(&request, "application/jsonl", move |send| {
-            let outcome = match write(first, of_host, exporting, send) {
+            let outcome = match write(&first, &of_host, exporting, send) {
                 true => Outcome::Done,
                 false => Outcome::Failed("it broke off".into()),
             };
@@ -53,8 +54,8 @@ impl Admin {
         }))
     }
 
-    /// The things that the host itself keeps about a user, a line for each.
-    async fn of_host(&self, user: &str) -> Result<Vec<Value>, Refusal> {
+    /// The things that the host itself keeps about a user.
+    async fn of_host(&self, user: &str) -> Result<OfHost, Refusal> {
         let (sockets, _) = self.edge.sockets_of(user);
         let sockets = sockets.iter().map(|socket| {
             json!({ "kind": "socket", "room": socket.room.to_string(), "userName": socket.user_name, "since": socket.since })
@@ -68,9 +69,7 @@ impl Admin {
         };
         let revocations = self.edge.revocations().into_iter().filter(is_of_user);
         lines.extend(revocations.map(|entry| json!({ "kind": "revocation", "revocation": entry })));
-        let audit = self.audit.about_user(user).await?;
-        lines.extend(audit.into_iter().map(|entry| json!({ "kind": "audit", "entry": entry })));
-        Ok(lines)
+        Ok(OfHost { lines, actions: self.audit.about_user(user).await? })
     }
 
     /// `POST /users/{user}/erase`: begins an erasure. The audit log names it by its number, so that it does not keep the
@@ -153,6 +152,14 @@ fn shown(erasure: &Erasure) -> Value {
     })
 }
 
+/// The things that the host itself keeps about a user.
+struct OfHost {
+    /// A line for each but the actions.
+    lines: Vec<Value>,
+    /// The actions of operators. They may be many, and are read while they are sent.
+    actions: ActionsOfUser,
+}
+
 /// The lines of an export on their way, with their sum.
 struct Lines<'a> {
     send: &'a mut dyn FnMut(Bytes) -> bool,
@@ -178,10 +185,20 @@ impl Lines<'_> {
 }
 
 /// Sends all lines. Without the last one, the export broke off.
-fn write(first: Value, of_host: Vec<Value>, mut exporting: Exporting, send: &mut dyn FnMut(Bytes) -> bool) -> bool {
+fn write(first: &Value, of_host: &OfHost, mut exporting: Exporting, send: &mut dyn FnMut(Bytes) -> bool) -> bool {
     let mut out = Lines { send, portion: BytesMut::new(), sum: Sha256::new(), lines: 0 };
-    if ![first].iter().chain(&of_host).all(|line| out.add(&line.to_string())) || !out.flush() {
+    if ![first].into_iter().chain(&of_host.lines).all(|line| out.add(&line.to_string())) {
         return false;
+    }
+    let mut add = |entry: Value| out.add(&json!({ "kind": "audit", "entry": entry }).to_string());
+    match of_host.actions.read(&mut add) {
+        Ok(true) if out.flush() => {}
+        Ok(_) => return false,
+        Err(error) => {
+            tracing::error!(%error, "an export of a user broke off: the audit log cannot be read");
+            out.flush();
+            return false;
+        }
     }
     let (mut items, mut failed) = (0_u64, 0_u64);
     let asked = loop {
