@@ -199,6 +199,7 @@ async fn an_unknown_path_parameter_or_method_is_named() {
         (Method::GET, "/%ff", 400, "the path is not percent-encoded UTF-8"),
         (Method::PUT, "/revocations", 405, "only GET, POST, DELETE here"),
         (Method::POST, "/metrics", 405, "only GET here"),
+        (Method::POST, "/backup", 405, "only GET here"),
     ] {
         let answer = admin(&server, method.clone(), path, "").await;
         answer.is_problem(status);
@@ -206,6 +207,20 @@ async fn an_unknown_path_parameter_or_method_is_named() {
     }
     let description = admin(&server, Method::GET, "/openapi.json", "").await.json();
     assert_eq!(description["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn a_head_begins_no_backup_export_or_tail() {
+    let server = Server::with(ADMIN).await;
+    let message = r#"{"content":"hello"}"#;
+    assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", message).await.status, 200);
+    for path in ["/backup", "/rooms/ROOMS/lobby/export", "/users/id-ana/export", "/tail"] {
+        let refused = admin(&server, Method::HEAD, path, "").await;
+        assert_eq!((refused.status.as_u16(), refused.header("allow")), (405, "GET"), "{path}");
+    }
+    assert_eq!(admin(&server, Method::HEAD, "/rooms", "").await.status, 200);
+    let audit = admin(&server, Method::GET, "/audit", "").await.json();
+    assert_eq!(audit["entries"], json!([]), "nothing was begun");
 }
 
 #[tokio::test]

@@ -34,7 +34,6 @@ const OPERATOR_CHARS: usize = 128;
 
 /// A request whose sender showed the token.
 pub(super) struct AdminRequest {
-    /// HEAD is read as GET: hyper leaves the body out of the answer.
     pub(super) method: Method,
     /// The decoded segments of the path; none for `/`.
     pub(super) segments: Vec<String>,
@@ -45,9 +44,9 @@ pub(super) struct AdminRequest {
     /// The address of the client.
     pub(super) from: IpAddr,
     /// The operator, if the request belongs to a session of the dashboard.
+    pub(super) signed_in: Option<SignedIn>,
     /// The token that was required when the request was admitted; absent if none was.
     pub(super) token: Option<SecretHash>,
-    pub(super) signed_in: Option<SignedIn>,
     body_timeout: Duration,
     /// Notices when the client is gone.
     pub(super) watcher: Option<Arc<Watcher>>,
@@ -74,16 +73,15 @@ impl AdminRequest {
         let segments = segments.map(decoded).collect::<Result<_, _>>()?;
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
         Ok(AdminRequest {
-            method,
+            method: parts.method,
             segments,
             query,
             headers: parts.headers,
             body,
-            token: None,
             from,
             signed_in: None,
+            token: None,
             body_timeout,
             watcher,
             recorded: Recorded::default(),
