@@ -67,7 +67,8 @@ impl Telemetry {
 
     /// Begins the span of a client's request. The trace of its headers goes on; whether it is recorded is the client's
     /// to say only if the operator trusts it. A trace id proves nothing, because a client can choose one that is
-    /// always sampled.
+    /// always sampled. From other clients `tracestate` is dropped: it is text of their choice, and would go to the
+    /// collector and to the servers that rooms call.
     pub(crate) fn serve<'a>(
         &self,
         name: &'static str,
@@ -82,7 +83,7 @@ impl Telemetry {
         let parent = parent::read(headers);
         let context = match &parent {
             Some(parent) if is_trusted => below(parent),
-            Some(parent) => context(parent.trace_id(), self.samples(trace_id()), parent.trace_state().clone()),
+            Some(parent) => context(parent.trace_id(), self.samples(trace_id()), TraceState::default()),
             None => self.new_trace(),
         };
         self.begin(context, parent.as_ref(), name, SpanKind::Server)

@@ -2,14 +2,15 @@
 //!
 //! It does not know who may decide what is sampled: `telemetry` does.
 
-use std::str::FromStr;
-
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use crate::model::{Request, TRACE_PARENT, TRACE_STATE, is_header};
 
 /// The longest list in `tracestate` that is passed on, in bytes: as much as each service must pass on at least.
 const STATE_BYTES: usize = 512;
+/// The most members of that list, and the longest key and value: the standard allows no more.
+const STATE_MEMBERS: usize = 32;
+const MEMBER_BYTES: usize = 256;
 
 /// Reads the place of the caller's span. Absent if the header is missing, malformed, or there are several of it. A
 /// malformed `tracestate` is dropped alone, as the standard asks.
@@ -57,12 +58,35 @@ fn parse(parent: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
 
 fn state(values: &[&[u8]]) -> TraceState {
     let all = values.join(&b","[..]);
-    // Other bytes could not be sent on in a header.
-    let is_plain = all.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    if all.len() > STATE_BYTES || !is_plain {
-        return TraceState::default();
+    let text = std::str::from_utf8(&all).ok().filter(|text| text.len() <= STATE_BYTES);
+    text.and_then(members).and_then(|members| TraceState::from_key_value(members).ok()).unwrap_or_default()
+}
+
+/// The members of a list, as the standard defines them; absent if one is malformed, if a key comes twice, or if there
+/// are too many.
+fn members(list: &str) -> Option<Vec<(&str, &str)>> {
+    let mut members = Vec::new();
+    for member in list.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty()) {
+        let (key, value) = member.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))?;
+        if members.len() == STATE_MEMBERS || members.iter().any(|(other, _)| *other == key) {
+            return None;
+        }
+        members.push((key, value));
     }
-    std::str::from_utf8(&all).ok().and_then(|text| TraceState::from_str(text).ok()).unwrap_or_default()
+    Some(members)
+}
+
+fn is_key(key: &str) -> bool {
+    let may_be = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
+    let begins = |part: &str| part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    let mut parts = key.split('@');
+    key.len() <= MEMBER_BYTES && key.bytes().all(may_be) && parts.all(begins) && key.matches('@').count() <= 1
+}
+
+/// Other bytes could not be sent on in a header.
+fn is_value(value: &str) -> bool {
+    let is_char = |byte: u8| matches!(byte, b' '..=b'~') && !b",=".contains(&byte);
+    (1..=MEMBER_BYTES).contains(&value.len()) && value.bytes().all(is_char) && !value.ends_with(' ')
 }
 
 #[cfg(test)]
@@ -125,7 +149,25 @@ mod tests {
     #[test]
     fn a_malformed_state_is_dropped_alone() {
         let long = format!("a={}", "x".repeat(STATE_BYTES));
-        for bad in ["a", "A B=1", "a=1\u{7f}", "a=ç", &long] {
+        let many = (0..=STATE_MEMBERS).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
+        let key = format!("{}=1", "k".repeat(MEMBER_BYTES + 1));
+        for bad in [
+            "a",
+            "A B=1",
+            "a=1\u{7f}",
+            "a=ç",
+            "a=",
+            "=1",
+            "a==1",
+            "a=1=2",
+            "a=1,a=2",
+            "@b=1",
+            "a@b@c=1",
+            "a@=1",
+            &long,
+            &many,
+            &key,
+        ] {
             let context = read_pairs(&[("traceparent", GOOD), ("tracestate", bad)]).unwrap();
             assert_eq!(written(&context).len(), 1, "{bad}");
         }
