@@ -54,6 +54,12 @@ pub(crate) fn normal_host(host: &str) -> Option<String> {
     Host::parse(host).ok().map(|host| host.to_string())
 }
 
+/// A text that should be an origin, as an error shows it. A part that no origin has may be a password or a key, so a
+/// text with one is not shown.
+pub(crate) fn quoted(text: &str) -> String {
+    if text.contains(['@', '?', '#']) { "a text that may hold a secret".to_owned() } else { format!("`{text}`") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

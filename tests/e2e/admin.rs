@@ -237,11 +237,14 @@ async fn a_command_says_what_it_needs_to_reach_the_server() {
         ("[admin]\nlisten = \"127.0.0.1:0\"\n", &[], "has port 0"),
         ("[admin]\nlisten = \"127.0.0.1:1\"\n", &[], "http://127.0.0.1:1 cannot be reached"),
         ("", &["--admin", "https://127.0.0.1:1"], "must begin with http://"),
-        ("", &["--admin", "http://127.0.0.1:1/admin"], "write only the address"),
+        ("", &["--admin", "http://127.0.0.1:1/admin"], "write only that, such as"),
+        ("", &["--admin", "http://ana:SECRET@127.0.0.1:1"], "write only that, such as"),
+        ("", &["--admin", "http://127.0.0.1:1?key=SECRET"], "write only that, such as"),
+        ("", &["--admin", "http://ana:SECRET"], "--admin"),
         ("", &["--admin", "http://127.0.0.1:1", "--token-file", "/nowhere"], "the token in /nowhere cannot be read"),
     ] {
         let said = run(content, args);
-        assert!(said.contains(part), "{said}");
+        assert!(said.contains(part) && !said.contains("SECRET"), "{said}");
     }
 
     let token = "0123456789abcdef0123456789abcdef";

@@ -350,6 +350,10 @@ async fn tokens_queries_bodies_and_errors_are_never_in_spans_or_logs() {
     }
     collector.span("turn request", &[("dormouse.outcome", "undone")]).await;
     collector.span("turn request", &[("dormouse.outcome", "kept")]).await;
+    // A guest may write a password into an address, which is refused.
+    let fetch = json!({ "do": "fetch", "origin": "http://hush-user:hush-password@127.0.0.1:1", "path": "/" });
+    command(&server, "a", fetch, &[]).await;
+    collector.span("fetch", &[("dormouse.to.server", "http://127.0.0.1:1")]).await;
     let seen = collector.seen.lock().unwrap();
     for (parts, body) in &seen.requests {
         assert_eq!(parts.headers["x-api-key"], "hush-collector");
@@ -409,10 +413,6 @@ async fn only_a_trusted_parent_decides_what_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_malformed_traceparent_is_ignored() {
-    let collector = Collector::start().await;
-    let remote = RemoteServer::start(|_| response(200, "")).await;
-#[tokio::test]
 async fn a_client_that_is_not_trusted_writes_no_tracestate() {
     for (more, state) in [("", ""), ("trust_parent = \"none\"", ""), ("trust_parent = \"all\"", "a=anything")] {
         let collector = Collector::start().await;
@@ -430,6 +430,10 @@ async fn a_client_that_is_not_trusted_writes_no_tracestate() {
     }
 }
 
+#[tokio::test]
+async fn a_malformed_traceparent_is_ignored() {
+    let collector = Collector::start().await;
+    let remote = RemoteServer::start(|_| response(200, "")).await;
     let server = traced_server(&collector, &remote, "trust_parent = \"all\"").await;
     let zero = SAMPLED.replace(TRACE, &"0".repeat(32));
     let (short, upper) = (&SAMPLED[..54], SAMPLED.to_uppercase());

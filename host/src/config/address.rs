@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
+use url::{Host, Url};
 
 /// Parses an address to listen on, such as `127.0.0.1:8787`, or a name and a port, which is looked up. An IPv4 address
 /// is preferred, since the default is one.
@@ -39,6 +40,21 @@ fn read_address(text: &str) -> Result<Option<SocketAddr>, String> {
     }
     let is_this_machine = name.eq_ignore_ascii_case("localhost");
     Ok(is_this_machine.then(|| SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+/// Whether the host of a URL is this machine, so that nobody on the network can read what is sent there.
+pub(super) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => is_loopback(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        None => false,
+    }
+}
+
+/// Whether an address is of this machine, also as IPv6 writes one of IPv4: `::ffff:127.0.0.1`.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

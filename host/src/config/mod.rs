@@ -13,6 +13,7 @@ mod identity;
 mod limits;
 mod namespace;
 mod nearest;
+mod problem;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -158,13 +159,13 @@ impl Config {
     }
 
     /// Reads a configuration from text. Addresses are numbers or `localhost`: no name is looked up. The error names the
-    /// problem and the nearest known key.
+    /// problem, its place and the nearest known key, and shows no value of which it is not known that it is no secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
-            let message = error.to_string();
-            match nearest_key(&message) {
-                Some(key) => format!("{}; did you mean `{key}`?", message.trim_end()),
-                None => message.trim_end().to_owned(),
+            let message = problem::shown(&error.to_string());
+            match nearest_key(error.message()) {
+                Some(key) => format!("{message}; did you mean `{key}`?"),
+                None => message,
             }
         })
     }
@@ -227,8 +228,8 @@ mod tests {
     fn dev_auth_refuses_any_address_but_loopback() {
         let dev = |listen: &str| Config { listen: listen.parse().unwrap(), ..Config::default() }.check();
         assert!(dev("127.0.0.1:0").is_ok());
-        assert!(dev("[::1]:80").is_ok());
-        for other in ["0.0.0.0:80", "[::]:80", "192.168.1.4:80"] {
+        assert!(dev("[::1]:80").is_ok() && dev("[::ffff:127.0.0.1]:80").is_ok());
+        for other in ["0.0.0.0:80", "[::]:80", "192.168.1.4:80", "[::ffff:192.168.1.4]:80"] {
             assert!(dev(other).unwrap_err().to_string().contains("loopback"), "{other}");
         }
     }

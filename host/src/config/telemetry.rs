@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
+
+use super::address::is_this_machine;
 
 /// Spans over OTLP.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -43,18 +45,18 @@ pub enum TrustParent {
 #[serde(try_from = "String")]
 pub struct OtlpUrl(Url);
 
-/// A text is not such an address. The operator must act.
+/// A text is not such an address. The operator must act. No text is shown, because it may hold a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BadOtlpUrl {
     /// It cannot be read.
-    #[error("`{0}` is not an address; write one such as `http://127.0.0.1:4318`")]
-    NoUrl(String),
-    /// It has parts that the address of a collector does not have. They may hold a password, so the text is not shown.
+    #[error("the text is not an address; write one such as `http://127.0.0.1:4318`")]
+    NoUrl,
+    /// It has parts that the address of a collector does not have.
     #[error("it holds a password, a query or a fragment; leave them out: `telemetry.headers_file` is for secrets")]
     TooMuch,
     /// The path is added by the server.
-    #[error("`{0}` ends with /v1/traces, which is added to it; leave that out")]
-    WithPath(String),
+    #[error("it ends with /v1/traces, which is added to it; leave that out")]
+    WithPath,
 }
 
 fn service() -> String {
@@ -77,16 +79,16 @@ impl FromStr for OtlpUrl {
     type Err = BadOtlpUrl;
 
     fn from_str(text: &str) -> Result<Self, BadOtlpUrl> {
-        let url = Url::parse(text).map_err(|_| BadOtlpUrl::NoUrl(text.into()))?;
+        let url = Url::parse(text).map_err(|_| BadOtlpUrl::NoUrl)?;
         let has_credentials = !url.username().is_empty() || url.password().is_some();
         if has_credentials || url.query().is_some() || url.fragment().is_some() {
             return Err(BadOtlpUrl::TooMuch);
         }
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(BadOtlpUrl::NoUrl(text.into()));
+            return Err(BadOtlpUrl::NoUrl);
         }
         if url.path().trim_end_matches('/').ends_with("/v1/traces") {
-            return Err(BadOtlpUrl::WithPath(text.into()));
+            return Err(BadOtlpUrl::WithPath);
         }
         Ok(OtlpUrl(url))
     }
@@ -105,13 +107,7 @@ impl OtlpUrl {
 
     /// Whether others on the network can read what is sent there.
     pub(super) fn is_exposed(&self) -> bool {
-        let is_local = match self.0.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        self.0.scheme() == "http" && !is_local
+        self.0.scheme() == "http" && !is_this_machine(&self.0)
     }
 }
 
@@ -127,6 +123,8 @@ mod tests {
             ("https://Otlp.example/api/otlp/", "https://otlp.example", "/api/otlp/v1/traces", false),
             ("http://otel-collector:4318", "http://otel-collector:4318", "/v1/traces", true),
             ("http://[::1]:4318", "http://[::1]:4318", "/v1/traces", false),
+            ("http://[::ffff:127.0.0.1]:4318", "http://[::ffff:7f00:1]:4318", "/v1/traces", false),
+            ("http://[::ffff:10.0.0.1]:4318", "http://[::ffff:a00:1]:4318", "/v1/traces", true),
         ] {
             let url = text.parse::<OtlpUrl>().unwrap();
             assert_eq!((&*url.origin(), &*url.traces_path(), url.is_exposed()), (origin, path, is_exposed), "{text}");
@@ -136,13 +134,13 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_refused_with_advice() {
         for bad in ["", "127.0.0.1:4318", "collector", "grpc://collector:4317", "unix:/run/otlp"] {
-            assert_eq!(bad.parse::<OtlpUrl>(), Err(BadOtlpUrl::NoUrl(bad.into())));
+            assert_eq!(bad.parse::<OtlpUrl>(), Err(BadOtlpUrl::NoUrl));
         }
         for secret in ["https://ana:secret@otlp.example", "https://key@otlp.example", "https://otlp.example?key=secret"]
         {
             assert_eq!(secret.parse::<OtlpUrl>(), Err(BadOtlpUrl::TooMuch));
         }
         let whole = "http://127.0.0.1:4318/v1/traces";
-        assert_eq!(whole.parse::<OtlpUrl>(), Err(BadOtlpUrl::WithPath(whole.into())));
+        assert_eq!(whole.parse::<OtlpUrl>(), Err(BadOtlpUrl::WithPath));
     }
 }

@@ -41,7 +41,8 @@ pub struct OriginPattern {
 /// A text is not an origin. The operator must act.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is not an origin: write a scheme, a host, and a port unless it is the default, such as `https://api.example` or `https://*.example`"
+    "{} is not an origin: write a scheme, a host, and a port unless it is the default, such as `https://api.example` or `https://*.example`",
+    web_origin::quoted(.0)
 )]
 pub struct BadOrigin(String);
 
@@ -205,6 +206,15 @@ mod tests {
         assert_eq!(reach(listed, "", "https://a.xn--kse-qla.example"), Some(AddressScope::Public));
         assert_eq!(reach(listed, "", "http://[::1]:9000"), Some(AddressScope::Public));
         assert_eq!(reach("http://127.0.0.1", "", "http://127.1"), Some(AddressScope::Public));
+    }
+
+    #[test]
+    fn the_error_of_an_invalid_origin_shows_no_password() {
+        let said = |text: &str| text.parse::<OriginPattern>().unwrap_err().to_string();
+        assert!(said("api.example").starts_with("`api.example` is not an origin"));
+        for secret in ["https://ana:hush@api.example", "ana:hush@api.example", "https://a?key=hush", "https://a#hush"] {
+            assert!(!said(secret).contains("hush"), "{}", said(secret));
+        }
     }
 
     #[test]

@@ -57,7 +57,10 @@ fn to_room(span: &mut Span, to: &Address) {
 }
 
 fn to_server(span: &mut Span, origin: &str, request: &Request) {
-    span.set_text("dormouse.to.server", origin);
+    // A guest may write a password before the host, which is refused later.
+    let (scheme, rest) = origin.split_once("://").unwrap_or_default();
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    span.set_text("dormouse.to.server", &format!("{scheme}://{host}"));
     span.set_text("http.request.method", &request.method);
 }
 

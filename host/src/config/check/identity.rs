@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::headers::is_token;
 use super::text;
+use crate::config::address::is_loopback;
 use crate::config::{Auth, ConfigError, Encoding, Identity};
 use crate::web_origin;
 
@@ -36,7 +37,7 @@ impl Identity {
         }
         self.check_authorize()?;
         match self.auth {
-            Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
+            Auth::Dev if !is_loopback(listen.ip()) => Err(ConfigError::invalid(
                 "identity.auth",
                 format!(
                     "\"dev\" accepts every name without proof, so it works only on a loopback address, and {listen} is \
@@ -58,7 +59,7 @@ impl Identity {
             (Some(_), None) => Err(ConfigError::invalid(
                 "identity.authorize_secret",
                 "is missing: `authorize` needs a file with a secret of at least 32 bytes, which signs the questions; \
-                 make one with: openssl rand -hex 32 > authorize.secret",
+                 make one with: (umask 077; openssl rand -hex 32 > authorize.secret)",
             )),
             (None, Some(_)) => Err(ConfigError::invalid(
                 "identity.authorize",
@@ -112,8 +113,9 @@ impl Identity {
         for origin in &self.allowed_origins {
             web_origin::normal(origin).map_err(|problem| {
                 let problem = format!(
-                    "no browser sends `{origin}`: {problem}; write scheme and host, and the port unless it is the \
-                     default, such as `https://example.org`"
+                    "no browser sends {}: {problem}; write scheme and host, and the port unless it is the default, such \
+                     as `https://example.org`",
+                    web_origin::quoted(origin)
                 );
                 ConfigError::invalid("identity.allowed_origins", problem)
             })?;
@@ -130,8 +132,10 @@ impl Identity {
 pub(super) fn check_hosts(setting: &str, hosts: &[String]) -> Result<(), ConfigError> {
     for host in hosts {
         if web_origin::normal_host(host).is_none() {
-            let problem =
-                format!("`{host}` is not a host name; write it without scheme and port, such as `rooms.example`");
+            let problem = format!(
+                "{} is not a host name; write it without scheme and port, such as `rooms.example`",
+                web_origin::quoted(host)
+            );
             return Err(ConfigError::invalid(setting, problem));
         }
     }

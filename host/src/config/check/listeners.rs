@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::identity::check_hosts;
+use crate::config::address::is_loopback;
 use crate::config::{Admin, ConfigError};
 
 impl Admin {
@@ -16,7 +17,7 @@ impl Admin {
             return Err(ConfigError::invalid("admin.listen", problem));
         }
         check_hosts("admin.hosts", &self.hosts)?;
-        if self.listen.ip().is_loopback() || self.token_file.is_some() {
+        if is_loopback(self.listen.ip()) || self.token_file.is_some() {
             return Ok(());
         }
         let problem = format!(

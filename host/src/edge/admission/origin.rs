@@ -5,7 +5,7 @@
 //!
 //! It is pure and knows no credentials. `http` asks it for each request, and `admin` for the names of this machine.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
@@ -70,7 +70,9 @@ impl Origins {
         if self.hosts.is_empty() && !self.dev {
             return true;
         }
-        (self.dev && is_loopback(&host)) || (self.addresses && is_address(&host)) || self.hosts.contains(&host)
+        (self.dev && is_loopback(&host))
+            || (self.addresses && address_of(&host).is_some())
+            || self.hosts.contains(&host)
     }
 
     /// The error for a host name that is not served, as protection from DNS rebinding.
@@ -149,14 +151,15 @@ fn without_final_dot(host: &str) -> &str {
 fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
-        || host == "[::1]"
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || address_of(host).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Returns whether a name is an IP address, as it is written in a URL.
-fn is_address(host: &str) -> bool {
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    inner.map_or(host.parse::<Ipv4Addr>().is_ok(), |host| host.parse::<Ipv6Addr>().is_ok())
+/// The IP address that a name is, as it is written in a URL.
+fn address_of(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(host) => host.parse::<Ipv6Addr>().ok().map(IpAddr::from),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
+    }
 }
 
 #[cfg(test)]
@@ -297,6 +300,8 @@ mod tests {
             "127.1.2.3",
             "[::1]:80",
             "[::1]",
+            "[::ffff:127.0.0.1]:8787",
+            "[::ffff:7f00:1]",
             "localhost:",
             "localhost.:8787",
             "127.0.0.1.",
@@ -312,6 +317,7 @@ mod tests {
             "0.0.0.0:8787",
             "192.168.1.4",
             "[::2]:80",
+            "[::ffff:192.168.1.4]:80",
             "[::1]evil",
             "::1",
             "",

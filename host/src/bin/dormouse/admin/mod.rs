@@ -132,14 +132,21 @@ impl AdminClient {
             let header = HeaderValue::try_from(format!("Bearer {}", text.trim()));
             header.with_context(|| format!("the token in {} is not one line of plain text", file.display()))
         });
-        let uri: Uri = url.parse().with_context(|| format!("--admin {url} is not a URL"))?;
-        ensure!(uri.scheme_str() == Some("http"), "--admin {url}: it must begin with http://");
-        ensure!(matches!(uri.path(), "" | "/"), "--admin {url}: write only the address, such as http://127.0.0.1:8788");
+        // It is not shown before it is known to have nothing that may be a secret.
+        let uri: Uri = url.parse().context("--admin is not a URL")?;
+        ensure!(uri.scheme_str() == Some("http"), "--admin must begin with http://");
         let authority = uri.authority().context("--admin names no server")?;
+        let is_only_address = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        ensure!(
+            is_only_address && !authority.as_str().contains('@'),
+            "--admin has more than an address: write only that, such as http://127.0.0.1:8788; the token is in \
+             --token-file"
+        );
         let with_port = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let found = std::net::ToSocketAddrs::to_socket_addrs(&with_port);
-        let mut found = found.with_context(|| format!("the server of --admin {url} is not found"))?;
-        let address = found.next().with_context(|| format!("the server of --admin {url} has no address"))?;
+        let mut found = found.with_context(|| format!("the server of --admin, {}, is not found", authority.host()))?;
+        let address =
+            found.next().with_context(|| format!("the server of --admin, {}, has no address", authority.host()))?;
         let operator = std::env::var("USER").ok().and_then(|user| HeaderValue::try_from(user).ok());
         Ok(AdminClient { authority: authority.to_string(), address, token: token.transpose()?, operator })
     }
