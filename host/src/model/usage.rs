@@ -20,7 +20,8 @@ pub fn hour_of(at: UnixMillis) -> Hour {
 /// Amounts of use. For a user, only what happened for that user counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Events that the room ran: connects, messages, closes, timers and requests. A failed turn counts.
+    /// Events that the room ran: connects, messages, closes, timers and requests. A failed turn counts; exports and
+    /// erasures of users do not, nor do their turns and CPU.
     pub events: u64,
     /// Turns that succeeded.
     pub turns: u64,

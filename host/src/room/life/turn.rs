@@ -41,6 +41,8 @@ pub(super) enum Cause {
 pub(super) struct Counted {
     pub(super) socket: Option<SocketKey>,
     pub(super) is_timer: bool,
+    /// The operator exports or erases a user: nobody is to pay for that.
+    pub(super) is_of_operator: bool,
     pub(super) bytes_in: u64,
     /// The user of a request.
     pub(super) user: Option<Arc<str>>,
@@ -53,7 +55,13 @@ impl Counted {
             Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
             Cause::Timer(_) | Cause::Request { .. } | Cause::UserData { .. } => None,
         };
-        Counted { socket, is_timer: matches!(cause, Cause::Timer(_)), bytes_in: bytes_in as u64, user }
+        Counted {
+            socket,
+            is_timer: matches!(cause, Cause::Timer(_)),
+            is_of_operator: matches!(cause, Cause::UserData { .. }),
+            bytes_in: bytes_in as u64,
+            user,
+        }
     }
 }
 

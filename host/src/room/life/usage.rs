@@ -12,6 +12,10 @@ use crate::model::{Answer, Audience, Output, RoomReport, SocketKey, Turn};
 impl RoomTask {
     /// Counts an event that ran. `turn` is absent if it failed.
     pub(super) fn count_turn(&mut self, counted: &Counted, cost: TurnCost, turn: Option<&Turn>) {
+        self.mailbox.times.turn_cpu.observe(cost.cpu);
+        if counted.is_of_operator {
+            return;
+        }
         let cpu_ns = u64::try_from(cost.cpu.as_nanos()).unwrap_or(u64::MAX);
         let succeeded = u32::from(turn.is_some());
         let calls = cost.calls + turn.map_or(0, |turn| u32::try_from(turn.posts.len()).unwrap_or(u32::MAX));
@@ -19,7 +23,6 @@ impl RoomTask {
             Some(Answer::Response(response)) => response.body.len() as u64,
             _ => 0,
         };
-        self.mailbox.times.turn_cpu.observe(cost.cpu);
         let amounts = &mut self.usage.amounts;
         amounts.events += 1;
         amounts.turns += u64::from(succeeded);
