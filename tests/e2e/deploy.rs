@@ -430,6 +430,33 @@ async fn a_rollback_returns_to_the_version_before() {
 }
 
 #[tokio::test]
+async fn a_version_keeps_the_time_since_which_it_runs() {
+    let server = start().await;
+    let at = |version: &Value| version["since"].as_u64().expect("a time");
+    let first = at(&status(&server, "ROOMS").await["version"]);
+    deploy(&server, "ROOMS?watch=0s", &version("v2", "good")).await;
+    let after = wait_for(&server, |status| status["candidate"].is_null()).await;
+    let second = at(&after["version"]);
+    assert_eq!((at(&after["versions"][1]), second > first), (first, true), "{after}");
+    roll_back(&server, "ROOMS").await;
+    let back = status(&server, "ROOMS").await;
+    assert!(at(&back["version"]) >= second, "it runs again since the rollback: {back}");
+    // The configuration is followed again, by another version of it, which can run again too.
+    fs::write(server.directory.path().join("room.wasm"), version("v3", "good")).unwrap();
+    let server = server.crash_and_restart().await;
+    let third = at(&status(&server, "ROOMS").await["version"]);
+    deploy(&server, "ROOMS", &version("v4", "good")).await;
+    let deploying = status(&server, "ROOMS").await;
+    assert_eq!(deploying["version"]["hash"], component_hash(&version("v3", "good")));
+    assert_eq!((at(&deploying["version"]), at(&deploying["candidate"]) > third), (third, true), "{deploying}");
+    deploy(&server, "ROOMS", &version("v5", "good")).await;
+    for expected in ["v4", "v3"] {
+        let rolled_back = roll_back(&server, "ROOMS").await;
+        assert_eq!(rolled_back.json()["version"], component_hash(&version(expected, "good")), "{rolled_back:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rollback_needs_the_file_of_the_configuration_no_more() {
     let server = start().await;
     // As a build does, before its result is deployed.

@@ -62,7 +62,7 @@ pub struct Record {
 pub struct Kept {
     /// The hash of its component.
     pub hash: String,
-    /// When it was deployed.
+    /// When it last began to run.
     pub since: UnixMillis,
     /// The name of its compiled code in the cache, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
-use crate::clock;
+use crate::clock::{self, UnixMillis};
 use crate::config::{Config, ConfigError};
 use crate::guest::{CompiledRoom, CompiledRouter, Engine, LoadError, component_hash};
 use crate::limits::{COMPONENT_BYTES, MAX_SETTLE_AFTER, SETTLE_AFTER};
@@ -80,6 +80,8 @@ struct Inner {
     /// The hash that the file of each target had when it was last read for a reload.
     seen: Lock<BTreeMap<String, String>>,
     outcomes: Family<[(&'static str, &'static str); 1], Counter>,
+    /// When the host started: the components that the configuration names run since then.
+    started: UnixMillis,
 }
 
 /// A component that the configuration names.
@@ -141,6 +143,7 @@ impl Deploys {
             journal: Arc::new(Lock::new(journal)),
             seen: Lock::new(seen),
             outcomes: Family::default(),
+            started: clock::unix_millis(),
         }));
         for (target, candidate) in under_way {
             deploys.watch(&target, &candidate);
@@ -225,7 +228,7 @@ impl Deploys {
         let is_stable = is_same(&stable);
         let candidate =
             Candidate { version: version.clone(), selection: selection.clone(), settle_after_ms: millis(settle_after) };
-        let configured = self.0.configured.get(&target).cloned();
+        let (configured, started) = (self.0.configured.get(&target).cloned(), self.0.started);
         let next = (!is_stable).then(|| candidate.clone());
         self.change(&target, move |journal, record, target| {
             let of_configuration = configured.as_ref().map(|component| component.hash.as_str());
@@ -234,11 +237,12 @@ impl Deploys {
             }
             // The code that has run up to now can run again.
             if let Some(configured) = &configured
-                && record.versions.is_empty()
+                && configured.hash == *stable
+                && record.versions.iter().all(|kept| kept.hash != configured.hash)
             {
                 let Configured { hash, wasm } = configured.clone();
                 journal.keep(&hash, &wasm)?;
-                record.run(Kept { hash, since: clock::unix_millis(), compiled: None }, of_configuration);
+                record.run(Kept { hash, since: started, compiled: None }, of_configuration);
             }
             if let Some(next) = &next {
                 journal.keep(&next.version.hash, &wasm)?;
@@ -358,7 +362,7 @@ impl Deploys {
         let status = |target: &str| {
             let versions = self.progress(target).ok()?.versions();
             let configured = self.0.configured.get(target).map(|component| component.hash.as_str());
-            Some(DeployStatus::new(target, &versions, &journal.record(target), configured))
+            Some(DeployStatus::new(target, &versions, &journal.record(target), configured, self.0.started))
         };
         self.targets().filter_map(status).collect()
     }

@@ -28,8 +28,9 @@ pub struct DeployStatus {
 pub struct VersionStatus {
     /// The hash of its component.
     pub hash: String,
-    /// When it was deployed, in Unix milliseconds. Absent for one that was not deployed.
-    pub since: Option<UnixMillis>,
+    /// Since when it runs, or when it last began to run, in Unix milliseconds: when it was deployed, or rolled back to. If
+    /// it was not, when the host started with it.
+    pub since: UnixMillis,
     /// Whether it is the component that the configuration named at the start.
     pub configured: bool,
 }
@@ -59,11 +60,17 @@ pub struct RoomsOfVersion {
 }
 
 impl DeployStatus {
-    pub(super) fn new(target: &str, versions: &Versions, record: &Record, configured: Option<&str>) -> Self {
+    pub(super) fn new(
+        target: &str,
+        versions: &Versions,
+        record: &Record,
+        configured: Option<&str>,
+        started: UnixMillis,
+    ) -> Self {
         let kept = |hash: &str| record.versions.iter().find(|kept| kept.hash == hash);
         let version = |hash: &str, kept: Option<&Kept>| VersionStatus {
             hash: hash.to_owned(),
-            since: kept.map(|kept| kept.since),
+            since: kept.map_or(started, |kept| kept.since),
             configured: configured == Some(hash),
         };
         let candidate = versions.candidate.as_ref().map(|(hash, Selection { share, rooms })| {

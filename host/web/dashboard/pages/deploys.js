@@ -122,7 +122,7 @@ function versions(deploy) {
     [
       { title: "Version", cell: ({ hash }) => version(hash) },
       { title: "State", cell: ({ state, configured }) => [state, configured && " as configured"] },
-      { title: "Deployed", cell: ({ since }) => ago(since) },
+      { title: "Began to run", cell: ({ since }) => ago(since) },
       { title: "Rooms in memory", number: true, cell: ({ hash }) => number(rooms.get(hash) ?? 0) },
     ],
     [...all.values()],
