@@ -354,14 +354,6 @@ async fn what_the_host_keeps_about_a_user_is_exported_and_its_use_is_erased() {
     assert!(!erased.to_string().contains("id-ana"), "{erased}");
 }
 
-#[tokio::test]
-async fn hostile_ids_of_users_are_only_ids() {
-    let server = server().await;
-    post(&server, "r0", "ana", "hello").await;
-    for user in [
-        "../../etc/passwd",
-        "a/b",
-        "\" OR 1",
 /// The most memory that the process has had up to now, in bytes.
 fn most_memory(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
@@ -414,6 +406,14 @@ async fn without_its_place_on_disk_no_erasure_begins() {
     assert_erased(&server, 1).await;
 }
 
+#[tokio::test]
+async fn hostile_ids_of_users_are_only_ids() {
+    let server = server().await;
+    post(&server, "r0", "ana", "hello").await;
+    for user in [
+        "../../etc/passwd",
+        "a/b",
+        "\" OR 1",
         "id-an",
         "id-ana ",
         "%2e%2e",
@@ -475,7 +475,7 @@ async fn the_commands_export_count_erase_and_list() {
     let refused = failure(&command(&server, &["users", "erase", "id-ana"]).await);
     assert!(refused.contains("--yes"), "{refused}");
     let counted = printed(&command(&server, &["users", "erase", "id-ana", "--dry-run"]).await);
-    assert_eq!(counted, "6 items in 3 of 3 rooms; nothing was erased\n");
+    assert_eq!(counted, "3 rooms asked, 6 items found in 3 of them; nothing was erased\n");
     assert_eq!(messages(&server, "r0").await.len(), 3);
     let json = printed(&command(&server, &["users", "erase", "id-ana", "--yes", "--json"]).await);
     let erasure: Value = serde_json::from_str(&json).unwrap();
@@ -485,14 +485,14 @@ async fn the_commands_export_count_erase_and_list() {
     let table = printed(&command(&server, &["users", "erasures", "--user", "id-ana"]).await);
     assert!(table.lines().nth(1).is_some_and(|line| line.starts_with(id) && line.contains("finished")), "{table}");
     let shown = printed(&command(&server, &["users", "erasures", id]).await);
-    assert!(shown.starts_with(&format!("erasure {id}: finished, 6 items in 3 rooms\n")), "{shown}");
+    assert!(shown.starts_with(&format!("erasure {id}: finished; 3 rooms asked, 6 items erased\n")), "{shown}");
     assert!(shown.contains("not asked: COUNTERS: "), "{shown}");
 
     let mut broken = keeper(&server, "one", "bo").await;
     broken.expect_reply("behave fail", "told").await;
     let incomplete = failure(&command(&server, &["users", "export", "id-bo"]).await);
     assert!(
-        incomplete.contains("failed: KEEPERS/one") && incomplete.contains("1 rooms could not be exported"),
+        incomplete.contains("failed: KEEPERS/one") && incomplete.contains("1 room could not be exported"),
         "{incomplete}"
     );
 }
@@ -519,8 +519,8 @@ async fn restored_after_an_erasure(config: &str) -> (String, String, Server) {
 #[tokio::test]
 async fn a_restored_server_says_who_must_be_erased_again() {
     let (id, said, server) = restored_after_an_erasure("").await;
-    assert!(said.contains("to erase again by ids that are not kept: 1 user"), "{said}");
-    server.wait_for_log("users must be erased again whose ids are not kept").await;
+    assert!(said.contains("erasures that need the id of their user again: 1;"), "{said}");
+    server.wait_for_log("erasures must be repeated whose users are not known").await;
     let repeat = admin(&server, Method::GET, &format!("/erasures/{id}"), "").await.json();
     assert_eq!((&repeat["state"], &repeat["user"]), (&json!("repeat"), &Value::Null));
     assert_eq!(messages(&server, "r0").await[0].1, "first", "the backup has it");
@@ -537,7 +537,7 @@ async fn a_restored_server_says_who_must_be_erased_again() {
 #[tokio::test]
 async fn a_restored_server_erases_users_again_whose_ids_are_kept() {
     let (id, said, server) = restored_after_an_erasure("keep_erased_ids = \"30d\"\n").await;
-    assert!(said.contains("to erase again when the server starts: 1 user"), "{said}");
+    assert!(said.contains("erasures that the server repeats when it starts: 1"), "{said}");
     let erasure = wait_for_end(&server, &id).await;
     assert_eq!(
         (&erasure["state"], &erasure["user"], &erasure["items"]),

@@ -66,8 +66,7 @@ pub enum PersonalDataError {
 
 impl PersonalData {
     /// Reads the erasures of a data directory, and goes on with those that have not ended. Without a directory they end
-    /// with the process. Call it in a tokio runtime.
-    /// The ids of erased users are kept for `keep_ids`.
+    /// with the process. The ids of erased users are kept for `keep_ids`. Call it in a tokio runtime.
     pub(crate) fn start(rooms: Rooms, directory: Option<&Path>, keep_ids: Duration) -> Result<Self, BadErasures> {
         let mut journal = Journal::open(directory)?;
         journal.keep_ids_ms = u64::try_from(keep_ids.as_millis()).unwrap_or(u64::MAX);
@@ -80,8 +79,8 @@ impl PersonalData {
         if unknown > 0 {
             tracing::warn!(
                 erasures = unknown,
-                "the data was restored, and users must be erased again whose ids are not kept: `dormouse users erasures` \
-                 lists them; erase each of these users again"
+                "the data was restored, and erasures must be repeated whose users are not known any more: `dormouse users \
+                 erasures` lists them; erase each of these users again"
             );
         }
         let (running, stopped) = Default::default();

@@ -59,7 +59,7 @@ enum Command {
     Check(Check),
     /// List rooms, show one, and act on one
     Rooms(admin::rooms::Rooms),
-    /// List connected users, show one, and disconnect one
+    /// List connected users, show and disconnect one, and export or erase the data of one
     Users(admin::users::Users),
     /// Refuse a user or a token from now on, and close its sockets
     Revoke(admin::revocations::Revoke),

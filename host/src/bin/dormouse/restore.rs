@@ -79,13 +79,11 @@ impl Restore {
         print::line(format_args!("{said}: {rooms}, {records} and {files}, {size}, of {created}"))?;
         let Repeats { by_itself, need_ids } = repeats.unwrap_or_default();
         if by_itself > 0 {
-            let users = counted(by_itself as u64, "user");
-            print::line(format_args!("to erase again when the server starts: {users}"))?;
+            print::line(format_args!("erasures that the server repeats when it starts: {by_itself}"))?;
         }
         if need_ids > 0 {
-            let users = counted(need_ids as u64, "user");
             let list = "`dormouse users erasures` lists them once the server runs";
-            print::line(format_args!("to erase again by ids that are not kept: {users}; {list}"))?;
+            print::line(format_args!("erasures that need the id of their user again: {need_ids}; {list}"))?;
         }
         Ok(())
     }

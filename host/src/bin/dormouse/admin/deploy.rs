@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
+use dormouse::deploys::ROUTER;
 use hyper::Method;
 use serde_json::Value;
 
@@ -84,9 +85,12 @@ fn said(answer: &Value, is_rollback: bool) -> String {
     match (is_rollback, answer["changed"] == true, answer["canary"] == true) {
         (true, ..) => format!("{target}: rolled back to {version}"),
         (_, false, _) => format!("{target}: {version} is there already"),
-        (_, _, canary) => {
-            let to = if canary { "some rooms take" } else { "each room takes" };
-            format!("{target}: {to} {version} at its next event (tried on {tried}); see --status")
+        _ if answer["target"] == ROUTER => format!("{target}: the next request takes {version}; see --status"),
+        (_, _, true) => {
+            format!("{target}: some rooms take {version}, each at its next event (tried on {tried}); see --status")
+        }
+        (_, _, false) => {
+            format!("{target}: each room takes {version} at its next event (tried on {tried}); see --status")
         }
     }
 }

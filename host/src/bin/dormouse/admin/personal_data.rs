@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
-use super::table::{self, ago, shown, text};
+use super::table::{self, ago, count_of, counted, shown, text};
 use super::{AdminArgs, AdminClient, path, whole};
 use crate::print;
 
@@ -100,8 +100,9 @@ pub(crate) fn erase(args: &Erase) -> anyhow::Result<()> {
                 "failed": counts.failed, "undeclared": counts.undeclared,
             });
             args.admin.print(&answer, |_| {
-                let (Counts { items, rooms, .. }, with_items) = (&counts, counts.with_items.len());
-                print::line(format_args!("{items} items in {with_items} of {rooms} rooms; nothing was erased"))
+                let (asked, items) = (counted(counts.rooms, "room"), counted(counts.items, "item"));
+                let with_items = counts.with_items.len();
+                print::line(format_args!("{asked} asked, {items} found in {with_items} of them; nothing was erased"))
             })?;
             return counts.check("counted");
         }
@@ -111,14 +112,15 @@ pub(crate) fn erase(args: &Erase) -> anyhow::Result<()> {
         let mut progress = Progress::new("users erase");
         if sockets > 0 {
             progress.note(&format!(
-                "the user has {sockets} open sockets and can write again behind the erasure: revoke the user first"
+                "the user has {} open and can write again behind the erasure: revoke the user first",
+                counted(sockets, "socket")
             ));
         }
         let id = text(&erasure, "erasure");
         while !args.no_wait && erasure["state"] == "running" {
             tokio::time::sleep(ASK_EVERY).await;
             erasure = client.get(&path(&["erasures", &id], &[])).await?;
-            progress.say(|| format!("{} rooms, {} items", erasure["rooms"], erasure["items"]));
+            progress.say(|| asked_and(&erasure, "erased"));
         }
         args.admin.print(&erasure, show)?;
         ensure!(erasure["state"] != "incomplete", "some rooms could not erase the user; mend them and erase again");
@@ -151,9 +153,14 @@ pub(crate) fn erasures(args: &Erasures) -> anyhow::Result<()> {
     })
 }
 
+/// The counts of an answer, such as `12 rooms asked, 3 items erased`.
+fn asked_and(answer: &Value, done: &str) -> String {
+    format!("{} asked, {} {done}", count_of(answer, "rooms", "room"), count_of(answer, "items", "item"))
+}
+
 fn show(erasure: &Value) -> anyhow::Result<()> {
     let (id, state) = (text(erasure, "erasure"), text(erasure, "state"));
-    print::line(format_args!("erasure {id}: {state}, {} items in {} rooms", erasure["items"], erasure["rooms"]))?;
+    print::line(format_args!("erasure {id}: {state}; {}", asked_and(erasure, "erased")))?;
     for it in erasure["undeclared"].as_array().into_iter().flatten() {
         print::line(format_args!("not asked: {}: {}", text(it, "namespace"), text(it, "because")))?;
     }
@@ -161,7 +168,7 @@ fn show(erasure: &Value) -> anyhow::Result<()> {
         print::line(format_args!("failed: {}: {}", text(it, "room"), text(it, "error")))?;
     }
     match erasure["moreFailed"].as_u64() {
-        Some(more @ 1..) => print::line(format_args!("and {more} more rooms failed")),
+        Some(more @ 1..) => print::line(format_args!("and {} more failed", counted(more, "room"))),
         _ => Ok(()),
     }
 }
@@ -176,7 +183,7 @@ impl Counts {
         for failed in &self.failed {
             progress.note(&format!("failed: {}", shown(failed)));
         }
-        ensure!(self.failed.is_empty(), "{} rooms could not be {done}", self.failed.len());
+        ensure!(self.failed.is_empty(), "{} could not be {done}", counted(self.failed.len() as u64, "room"));
         Ok(())
     }
 
@@ -229,7 +236,7 @@ async fn read(
             }
         }
         ensure!(rest.len() <= LINE_BYTES, "the export has a line of more than {LINE_BYTES} B");
-        progress.say(|| format!("{} rooms, {} items", counts.rooms, counts.items));
+        progress.say(|| format!("{} asked, {} found", counted(counts.rooms, "room"), counted(counts.items, "item")));
     }
     let Some(end) = end else { bail!("the export broke off, and is incomplete; the log of the server says why") };
     let found = sum.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
