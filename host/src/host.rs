@@ -287,6 +287,8 @@ impl Builder {
         };
         if self.store.is_none() {
             self.config.check_data()?;
+            // Before anything is logged about rooms that another server runs.
+            Store::check_free(&self.config.data)?;
         }
         // Small files come first: a wrong one is reported before components are compiled.
         self.config.tls.as_ref().map_or(Ok(()), check_certificate)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use crate::admin::{command, printed};
 use crate::harness::Server;
 
 /// A configuration that does not exist, so that a server whose other arguments are accepted ends too.
@@ -788,9 +789,15 @@ async fn data_is_private_and_an_open_store_is_closed_at_start() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_data_is_refused() {
-    let server = Server::start().await;
-    let log = Server::try_in_directory(server.directory.clone(), "").await.err().expect("it does not start");
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let server = Server::with(admin).await;
+    // A configuration that is warned about, and a deploy that goes on after a restart.
+    let deploy = ["deploy", "PRESENCE", "builtin:chat-room"];
+    printed(&command(&server, &deploy).await);
+    let config = format!("trusted_proxies = [\"0.0.0.0/0\"]\n{admin}");
+    let log = Server::try_in_directory(server.directory.clone(), &config).await.err().expect("it does not start");
     assert!(log.contains("in use by another process"), "{log}");
+    assert_eq!(log.lines().count(), 1, "the refusal comes before anything that a start says:\n{log}");
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ async fn sigterm_closes_every_socket_and_loses_nothing() {
     }
     drop(clients);
     assert!(server.wait_for_exit().await.success());
+    server.wait_for_log("stopped").await;
+    let log = server.log();
+    let last = log.lines().last().expect("it logs");
+    assert!(last.contains("stopped") && last.contains("took="), "{log}");
 
     let server = Server::in_directory(server.directory.clone(), "").await;
     for room in 0..4 {

@@ -59,6 +59,15 @@ impl Store {
         Self::start(disk, Some(mark), Some(path), options).map_err(|error| unreadable(wrap(error)))
     }
 
+    /// Fails if another process has the directory open. It changes nothing.
+    pub fn check_free(path: &Path) -> Result<(), OpenError> {
+        match examine::lock(&path.join("store")) {
+            Err(examine::OpenProblem::InUse) => Err(OpenError::InUse(path.to_owned())),
+            // Other problems are reported when it is opened.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// A store in memory, for tests and experiments. It has the same contract, but nothing survives the process.
     pub fn in_memory() -> Self {
         Self::on_engine(Arc::new(MemoryEngine::default()), StoreOptions::default()).expect("memory does not fail")

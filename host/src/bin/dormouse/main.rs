@@ -28,8 +28,8 @@ use anyhow::{Context, bail};
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use dormouse::Host;
 use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
+use dormouse::{Host, clock};
 use dormouse::{log, log_filter};
 use json_log::JsonLine;
 use systemd::{Notifier, PassedSockets, Watchdog};
@@ -333,6 +333,7 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
             never = pings.as_mut() => match never {},
         }
     }
+    let began = clock::monotonic();
     tracing::info!("shutting down");
     service_manager.stopping("shutting down");
     let shutdown = async {
@@ -348,6 +349,8 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
         () = shutdown => {}
         never = pings => match never {},
     }
+    let seconds = clock::since(began).as_secs_f64();
+    tracing::info!(took = format_args!("{seconds:.3}s"), "stopped");
     Ok(())
 }
 

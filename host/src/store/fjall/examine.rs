@@ -54,16 +54,7 @@ impl From<io::Error> for OpenProblem {
 /// number of the last group known to be durable; 0 if it is not known.
 pub(in crate::store) fn examine(store: &Path, durable: u64) -> Result<(), OpenProblem> {
     // While another process writes, its last batch would look torn.
-    let _lock = match File::open(store.join("lock")) {
-        Ok(lock) => match lock.try_lock() {
-            Ok(()) => lock,
-            Err(TryLockError::WouldBlock) => return Err(OpenProblem::InUse),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        },
-        // Nothing was ever written here, or fjall will report the problem.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(_lock) = lock(store)? else { return Ok(()) };
     if durable > 0 {
         examine_versions(&store.join("keyspaces"))?;
         examine_tables(&store.join("keyspaces"))?;
@@ -136,6 +127,20 @@ fn claims_too_many_sections(table: &mut File) -> io::Result<bool> {
     table.read_exact(&mut tag)?;
     table.read_exact(&mut sections)?;
     Ok(tag == SECTIONS && u64::from(u32::from_le_bytes(sections)) > space / SECTION_BYTES)
+}
+
+/// Locks the files, until the result is dropped. Absent if nothing was ever written here, or fjall will report the
+/// problem.
+pub(in crate::store) fn lock(store: &Path) -> Result<Option<File>, OpenProblem> {
+    match File::open(store.join("lock")) {
+        Ok(lock) => match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Err(OpenProblem::InUse),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The corrupt tables, for an error message. It reads all tables. fjall only checks each block when it is used, and
