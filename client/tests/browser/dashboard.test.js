@@ -268,6 +268,103 @@ test("code is deployed, refused and rolled back", async () => {
   expect(actions).toEqual(["deploy", "roll back"]);
 });
 
+test("a deploy says that it goes on, and for how long", async () => {
+  const operator = await comes();
+  const { page } = operator;
+  await operator.goesTo("Deploys");
+  /** @type {() => void} */
+  let answer = () => {};
+  const held = new Promise((resolve) => (answer = () => resolve(undefined)));
+  await page.route("**/deploys/ROOMS*", async (route) => {
+    await held;
+    await route.fulfill({
+      status: 422,
+      contentType: "application/problem+json",
+      body: '{"detail":"it does not wake"}',
+    });
+  });
+  await page.getByRole("region", { name: "ROOMS" }).first().getByRole("button", { name: "Deploy…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog
+    .getByLabel("Component")
+    .setInputFiles({ name: "a.wasm", mimeType: "application/wasm", buffer: Buffer.from("x") });
+  expect(await dialog.getByRole("progressbar").count()).toBe(0);
+  await dialog.getByRole("button", { name: "Deploy" }).click();
+  await dialog.getByText(/is sent, compiled and tried.* [12] s/).waitFor();
+  expect(await dialog.getByRole("progressbar").isVisible()).toBe(true);
+  expect(await dialog.getByRole("button", { name: "Cancel" }).isDisabled()).toBe(true);
+  expect(await operator.barriers()).toEqual([]);
+  answer();
+  await dialog.getByRole("alert").getByText("it does not wake").waitFor();
+  expect(await dialog.getByRole("progressbar").count()).toBe(0);
+  operator.complaints = operator.complaints.filter((text) => !text.includes("422"));
+});
+
+test("a plot of the first minutes has each time once on its axis", async () => {
+  const { page } = await comes();
+  const OVERVIEW = /\/overview(\?|$)/;
+  const now = Math.floor(Date.now() / 60_000) * 60_000;
+  for (const seconds of [5, 40, 200]) {
+    await page.route(OVERVIEW, async (route) => {
+      const answer = await (await route.fetch()).json();
+      const at = Array.from({ length: Math.floor(seconds / 5) + 1 }, (_, point) => now + point * 5_000);
+      const history = Object.fromEntries(Object.keys(answer.history).map((line) => [line, at.map(() => 1)]));
+      await route.fulfill({ json: { ...answer, history: { ...history, at } } });
+    });
+    await page.addInitScript(() => {
+      // What was drawn on each canvas since it was last cleared.
+      const drawn = new Map();
+      /** @type {any} */ (globalThis).drawn = drawn;
+      const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.clearRect = function (...given) {
+        drawn.set(this.canvas, []);
+        clearRect.apply(this, given);
+      };
+      CanvasRenderingContext2D.prototype.fillText = function (...given) {
+        drawn.set(this.canvas, [...(drawn.get(this.canvas) ?? []), given[0]]);
+        fillText.apply(this, given);
+      };
+    });
+    await page.reload();
+    await page.getByRole("heading", { name: "Overview" }).waitFor();
+    const labels = () =>
+      page.evaluate(() => {
+        const all = [.../** @type {any} */ (globalThis).drawn.values()];
+        return all.map((texts) => texts.filter((/** @type {string} */ text) => /\d:\d\d/.test(text)));
+      });
+    const found = await until(labels, (labels) => labels.length === 4 && labels.every(({ length }) => length > 0));
+    for (const times of found) expect(new Set(times).size, times.join()).toBe(times.length);
+    await page.unroute(OVERVIEW);
+  }
+});
+
+test("the columns of the usage fit a window of 1280 px", async () => {
+  const operator = await comes();
+  const { page } = operator;
+  const amounts = {
+    ...{ events: 12_345_678, turns: 12_345_678, cpuSeconds: 93_784, awakeSeconds: 3_000_000, asleepSeconds: 2_000_000 },
+    ...{ connectedSeconds: 3_000_000, bytesIn: 1.23e12, bytesOut: 4.56e12, deliveries: 123_456_789 },
+    ...{ storageByteSeconds: 9.87e15, timers: 1_234_567, calls: 1_234_567 },
+  };
+  await page.route("**/usage?*", async (route) => {
+    const by = new URL(route.request().url()).searchParams.get("by") ?? "room";
+    const named = { room: `ROOMS/${"x".repeat(40)}`, namespace: "ROOMS", user: "u".repeat(40) }[by];
+    const hour = Date.now();
+    await route.fulfill({
+      json: { by, from: hour, until: hour, rows: [{ [by]: named, other: false, ...amounts }], next: null },
+    });
+  });
+  await operator.goesTo("Usage");
+  for (const by of ["room", "namespace", "user"]) {
+    await page.getByLabel("Of").selectOption(by);
+    await page
+      .getByRole("columnheader", { name: { room: "Room", namespace: "Namespace", user: "User" }[by] ?? "" })
+      .waitFor();
+    const region = page.getByRole("region", { name: "Usage" });
+    expect(await region.evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth), by).toBe(0);
+  }
+});
+
 test("the session ends in the page when the server has ended it", async () => {
   const operator = await comes();
   const { page } = operator;

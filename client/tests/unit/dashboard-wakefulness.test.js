@@ -7,7 +7,7 @@ const ROOM = { awake: true, since: NOW - 3_600_000, messagesPerSecond: 0, awakeB
 
 test("each reason is told in words", () => {
   for (const [because, words] of /** @type {const} */ ([
-    [{ reason: "turn", since: NOW - 3_000 }, "a turn runs since 3 s"],
+    [{ reason: "turn", since: NOW - 3_000 }, "a turn has run for 3 s"],
     [{ reason: "events-waiting", events: 1 }, "1 event waits for a turn"],
     [{ reason: "disk", turns: 2 }, "2 turns wait for the disk"],
     [{ reason: "events", perSecond: 12.345 }, "events come, 12 a second"],

@@ -33,6 +33,10 @@ pub struct Deleted {
     pub closed: usize,
 }
 
+fn sockets(count: &usize) -> String {
+    if *count == 1 { "1 socket".to_owned() } else { format!("{count} sockets") }
+}
+
 /// Why a room was not deleted. Nothing of it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
@@ -40,7 +44,7 @@ pub enum DeleteError {
     #[error("there is no such room")]
     NotFound,
     /// It has sockets, and the deletion was not forced.
-    #[error("the room has {0} sockets; force the deletion to close them first")]
+    #[error("the room has {}; force the deletion to close them first", sockets(.0))]
     HasSockets(usize),
     /// The room did not answer.
     #[error(transparent)]

@@ -1,8 +1,10 @@
 // @ts-check
 /** Questions before an action, in the words of what it does, and short notices afterwards. */
 
-import { byId, fill, h, visible } from "./dom.js";
+import { byId, duration, fill, h, visible } from "./dom.js";
 
+/** An action that takes longer says so, ms. */
+const SOON_MS = 400;
 /** How long a notice is shown, ms. */
 const NOTICE_MS = 6_000;
 
@@ -25,6 +27,7 @@ export function notice(text) {
  * @property {string} action The label of the button that does it, such as "Delete".
  * @property {boolean} [danger] It cannot be undone.
  * @property {string} [typed] The operator must type this first.
+ * @property {string} [doing] Shown while it is done, with the time that it takes.
  * @property {HTMLElement[]} [fields] More inputs of the form. Their values are in the form's data.
  * @property {(data: FormData) => Promise<void>} does Does it. The dialog stays open, with the reason, if it fails.
  */
@@ -35,7 +38,23 @@ export function notice(text) {
  * @param {Question} question
  * @returns {Promise<boolean>}
  */
-export function ask({ title, consequence, action, danger = false, typed, fields = [], does }) {
+export function ask({
+  title,
+  consequence,
+  action,
+  danger = false,
+  typed,
+  fields = [],
+  doing = "It is being done.",
+  does,
+}) {
+  const took = h("span", { "aria-hidden": "true" });
+  const progress = h(
+    "div",
+    { class: "doing", hidden: true },
+    h("progress", { "aria-label": action }),
+    h("p", { role: "status" }, doing, " ", took),
+  );
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const button = h("button", { type: "submit", class: danger ? "danger" : "primary" }, action);
   const cancel = h("button", { type: "button", class: "quiet", autofocus: true }, "Cancel");
@@ -61,6 +80,7 @@ export function ask({ title, consequence, action, danger = false, typed, fields 
     fields,
     typing,
     problem,
+    progress,
     h("div", { class: "actions" }, cancel, button),
   );
   const dialog = h("dialog", { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-consequence" }, form);
@@ -89,6 +109,13 @@ export function ask({ title, consequence, action, danger = false, typed, fields 
       if (button.disabled || isBusy) return;
       isBusy = button.disabled = cancel.disabled = true;
       problem.hidden = true;
+      const began = performance.now();
+      const tick = () => {
+        const ms = performance.now() - began;
+        progress.hidden = ms < SOON_MS;
+        fill(took, ms < 1_000 ? "" : duration(Math.floor(ms / 1_000)));
+      };
+      const ticking = setInterval(tick, SOON_MS);
       try {
         await does(new FormData(form));
         isDone = true;
@@ -97,6 +124,8 @@ export function ask({ title, consequence, action, danger = false, typed, fields 
         fill(problem, error instanceof Error ? error.message : String(error));
         problem.hidden = false;
       } finally {
+        clearInterval(ticking);
+        progress.hidden = true;
         isBusy = cancel.disabled = false;
         check();
       }

@@ -172,7 +172,7 @@ export function encode(segment) {
   return encodeURIComponent(segment.replace(/\p{Surrogate}/gu, "\ufffd"));
 }
 
-/** @typedef {{ title: string, number?: boolean, cell: (row: any) => Child | Child[], cut?: boolean }} Column */
+/** @typedef {{ title: string, number?: boolean, wide?: boolean, cell: (row: any) => Child | Child[] }} Column `wide` for long texts. */
 
 /**
  * A table that scrolls by itself where the page is too narrow for it.
@@ -184,14 +184,14 @@ export function encode(segment) {
  */
 export function table(caption, columns, rows, none = "Nothing here.") {
   if (rows.length === 0) return h("p", { class: "none" }, none);
-  const head = columns.map(({ title, number: isNumber }) =>
-    h("th", { scope: "col", class: isNumber ? "number" : null }, title),
-  );
+  /** @param {Column} column */
+  const kind = ({ number: isNumber, wide }) => (isNumber ? "number" : wide ? "wide" : null);
+  const head = columns.map((column) => h("th", { scope: "col", class: kind(column) }, column.title));
   const body = rows.map((row) =>
     h(
       "tr",
       {},
-      columns.map(({ number: isNumber, cell }) => h("td", { class: isNumber ? "number" : null }, cell(row))),
+      columns.map((column) => h("td", { class: kind(column) }, column.cell(row))),
     ),
   );
   return h(
@@ -327,6 +327,17 @@ export function ago(at) {
   const shown = duration(Math.max(Math.round(Math.abs(seconds)), 1));
   const text = near ? "now" : seconds > 0 ? `${shown} ago` : `in ${shown}`;
   return h("time", { datetime: date.toISOString(), title: date.toLocaleString() }, text);
+}
+
+/**
+ * How long something lasts already, such as "for 5 min", with its beginning as a title.
+ *
+ * @param {number} since Unix time in milliseconds.
+ */
+export function lasting(since) {
+  const date = new Date(since);
+  const seconds = Math.max(Math.round((Date.now() - since) / 1000), 0);
+  return h("time", { datetime: date.toISOString(), title: date.toLocaleString() }, `for ${duration(seconds)}`);
 }
 
 /** A time of the day on its date. @param {number | string} at As above. */

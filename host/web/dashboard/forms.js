@@ -1,7 +1,7 @@
 // @ts-check
 /** Labelled inputs for filters and questions. */
 
-import { h, name } from "./dom.js";
+import { h, name, number } from "./dom.js";
 
 /**
  * @param {string} id Of the input.
@@ -70,7 +70,8 @@ export function rowActions(about, ...actions) {
   );
 }
 
-/** A count with its noun, such as "1 socket" or "3 sockets". @param {number} count @param {string} noun */
+/** A count with its noun, such as "1 socket" or "3 entries". @param {number} count @param {string} noun */
 export function counted(count, noun) {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+  const nouns = noun.endsWith("y") ? `${noun.slice(0, -1)}ies` : `${noun}s`;
+  return `${number(count)} ${count === 1 ? noun : nouns}`;
 }

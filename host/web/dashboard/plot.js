@@ -6,6 +6,9 @@ import { h } from "./dom.js";
 /** The height of the drawing without its legend, in pixels. */
 const HEIGHT = 150;
 
+/** The times that a plot may have between two of its labels, in seconds: each label is another time of the day. */
+const TIME_STEPS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600];
+
 const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 /**
@@ -60,10 +63,19 @@ export function plot(title, format, signal, { binary = false } = {}) {
       {
         width: Math.max(frame.clientWidth, 200),
         height: HEIGHT,
+        // The last label stands at the right edge.
+        padding: [null, 40, null, null],
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         scales: { y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
         axes: [
-          { ...axis, space: 70, size: 28, values: (_plot, splits) => splits.map((at) => clock(at)) },
+          {
+            ...axis,
+            space: 90,
+            size: 28,
+            incrs: TIME_STEPS,
+            // Without its seconds, a label would come again within the same minute.
+            values: (_plot, splits, _axis, _space, step) => splits.map((at) => clock(at, step < 60)),
+          },
           {
             ...axis,
             size: 64,

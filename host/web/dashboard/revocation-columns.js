@@ -19,7 +19,7 @@ export function revocationColumns(then) {
     { title: "Refused", cell: kindOf },
     { title: "User or token", cell: ({ user, jti }) => (user === undefined ? name(jti ?? "") : userLink(user)) },
     { title: "Room", cell: ({ room }) => room !== undefined && name(room) },
-    { title: "Until", cell: untilOf },
+    { title: "In force", cell: inForce },
     {
       title: "Action",
       cell: (entry) => rowActions(entry.user ?? entry.jti ?? "", ["Remove…", () => then(restore(revokedBy(entry)))]),
@@ -33,10 +33,10 @@ function kindOf({ user, room }) {
   return room === undefined ? "all tokens of a user" : "user in one room";
 }
 
-/** @param {Revocation} entry */
-function untilOf({ before, exp }) {
-  if (before !== undefined) return ["tokens issued up to ", time(before * 1000)];
-  return exp === undefined ? "it is removed" : ["it expires ", ago(exp * 1000)];
+/** For which tokens, and until when. @param {Revocation} entry */
+function inForce({ before, exp }) {
+  if (before !== undefined) return ["for tokens issued up to ", time(before * 1000)];
+  return exp === undefined ? "until you remove it" : ["until the token expires, ", ago(exp * 1000)];
 }
 
 /**

@@ -3,7 +3,7 @@
 
 import { download, send } from "./api.js";
 import { ask, notice } from "./dialog.js";
-import { h, name, number, to, visible } from "./dom.js";
+import { h, name, to, visible } from "./dom.js";
 import { check, counted, field, select, textInput } from "./forms.js";
 import { addressOf, roomPath } from "./rooms-api.js";
 import { reason } from "./wakefulness.js";
@@ -106,7 +106,14 @@ export function deleteRoom(room, { sockets, incarnation }) {
     action: "Delete for good",
     danger: true,
     typed: isPlain ? address : incarnation,
-    fields: [check(`Close its sockets first (now ${number(sockets)})`, force)],
+    fields: [
+      check(`Force: close its sockets first (${counted(sockets, "socket")} now)`, force),
+      h(
+        "p",
+        { class: "hint" },
+        "Without force, a room with sockets is not deleted. With it, the clients are disconnected with 4410. They may come back, and then find the new, empty room.",
+      ),
+    ],
     does: async (data) => {
       const query = data.get("force") === null ? {} : { force: true };
       const { closed } = await send("DELETE", roomPath(room), undefined, query);
@@ -170,7 +177,8 @@ export function importRoom(where) {
       if (room.name === "") throw new Error("Give the room a name.");
       if (!(chosen instanceof File) || chosen.size === 0) throw new Error("Choose the file of an export.");
       const { entries, timers, posts } = await send("POST", roomPath(room, "/import"), chosen);
-      notice(`Imported: ${number(entries)} entries, ${number(timers)} timers, ${number(posts)} posts.`);
+      const [kept, due, waiting] = [counted(entries, "entry"), counted(timers, "timer"), counted(posts, "post")];
+      notice(`Imported: ${kept}, ${due}, ${waiting}.`);
       location.hash = to(["rooms", room.namespace, room.name]);
     },
   });

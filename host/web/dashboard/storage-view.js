@@ -9,12 +9,12 @@ import { Pager } from "./pager.js";
 import { roomPath } from "./rooms-api.js";
 
 /** The entries of a page. */
-const ENTRIES = 50;
+const ENTRIES = 20;
 /** The most characters of a value that are shown. Whole values have megabytes. */
 const VALUE_CHARACTERS = 200_000;
 /** A longer value scrolls. */
-const LONG_CHARACTERS = 600;
-const LONG_LINES = 10;
+const LONG_CHARACTERS = 400;
+const LONG_LINES = 6;
 
 /** @typedef {{ key?: string, keyHex?: string, text?: string, hex?: string, bytes: number, cut: boolean }} Entry */
 

@@ -198,7 +198,7 @@ export class TailView {
     this.#pause.disabled = !isRunning;
     fill(this.#pause, this.#isPaused ? "Resume" : "Pause");
     let text = this.#problem || "It is stopped. It shows what happens from the start on.";
-    if (isRunning) text = this.#isPaused ? `Paused; ${number(this.#waiting.length)} lines wait.` : "It runs.";
+    if (isRunning) text = this.#isPaused ? `Paused; ${number(this.#waiting.length)} waiting.` : "It runs.";
     if (this.#state.textContent !== text) fill(this.#state, text);
     this.#count();
   }
@@ -238,7 +238,7 @@ function told(line) {
     case "log":
       return [`${line.level}: `, name(line.line ?? "", { most: LINE_CHARACTERS })];
     case "lost":
-      return [`${number(line.lines)} lines are missing here: this page was too slow`];
+      return [`Missing here: ${counted(line.lines ?? 0, "line")}, because this page was too slow`];
     default:
       return [];
   }

@@ -25,7 +25,7 @@ const QUIET = 0.02;
 export function reason(because, now) {
   switch (because.reason) {
     case "turn":
-      return `a turn runs since ${span(now, because.since)}`;
+      return `a turn has run for ${span(now, because.since)}`;
     case "events-waiting":
       return `${count(because.events, "event waits", "events wait")} for a turn`;
     case "disk":

@@ -25,6 +25,7 @@ const COLUMNS = [
   { title: "Outcome", cell: ({ outcome, reason }) => name(reason ? `${outcome}: ${reason}` : outcome) },
   {
     title: "Detail",
+    wide: true,
     cell: ({ detail }) => detail !== null && name(JSON.stringify(detail), { most: DETAIL_CHARACTERS }),
   },
 ];

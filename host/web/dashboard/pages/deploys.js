@@ -146,6 +146,7 @@ async function deployTo(of, isRouter, changed) {
       "The component is checked first, and nothing changes if a check fails. Then each room takes it at its next " +
       "event. You can roll back, but what the new code stores stays.",
     action: "Deploy",
+    doing: "The component is sent, compiled and tried. This may take a minute or more.",
     fields: [
       field("Component", file),
       ...(isRouter

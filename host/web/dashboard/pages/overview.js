@@ -3,6 +3,7 @@
 
 import { get } from "../api.js";
 import { badge, bytes, duration, h, heading, number, percent, refresh, roomLink, short, table, tiles } from "../dom.js";
+import { counted } from "../forms.js";
 import { plot } from "../plot.js";
 import { poll } from "../poll.js";
 import { reason } from "../wakefulness.js";
@@ -64,7 +65,7 @@ export async function show(view, _parameters, signal) {
     refresh(now, tiles(numbers(server)));
     history.add(server.history);
     draw(plots, history);
-    refresh(limits, counted(server));
+    refresh(limits, occurrences(server));
   });
 }
 
@@ -113,7 +114,7 @@ function numbers(server) {
     more: `p50 ${duration(p50)}`,
   });
   return [
-    { name: "Sockets", value: number(server.sockets), more: `${number(server.connections)} connections` },
+    { name: "Sockets", value: number(server.sockets), more: counted(server.connections, "connection") },
     {
       name: "Awake rooms",
       value: number(server.awakeRooms),
@@ -162,7 +163,7 @@ function busiest(rooms) {
 }
 
 /** @param {any} server */
-function counted(server) {
+function occurrences(server) {
   const card = (
     /** @type {string} */ title,
     /** @type {string} */ of,

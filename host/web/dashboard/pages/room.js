@@ -2,8 +2,23 @@
 /** One room: its state, its clients, timers, posts and failures, its live tail and its storage, and actions on it. */
 
 import { ApiError, get } from "../api.js";
-import { ago, bytes, duration, fill, h, heading, name, number, percent, short, to, userLink, visible } from "../dom.js";
-import { check, rowActions } from "../forms.js";
+import {
+  ago,
+  bytes,
+  duration,
+  fill,
+  h,
+  heading,
+  lasting,
+  name,
+  number,
+  percent,
+  short,
+  to,
+  userLink,
+  visible,
+} from "../dom.js";
+import { check, counted, rowActions } from "../forms.js";
 import { LiveTable } from "../live-table.js";
 import { lookNow, lookWhile, newest } from "../look.js";
 import { broadcast, closeSockets, deleteRoom, exportRoom, importRoom, putToSleep } from "../room-actions.js";
@@ -186,7 +201,7 @@ const FAILURES = [
   { title: "Time", cell: ({ time }) => ago(time) },
   { title: "Event", cell: ({ event }) => event },
   { title: "User", cell: ({ user }) => user !== null && userLink(user) },
-  { title: "Error", cell: ({ error }) => name(error, { most: ERROR_CHARACTERS }) },
+  { title: "Error", wide: true, cell: ({ error }) => name(error, { most: ERROR_CHARACTERS }) },
 ];
 
 /** @param {any} room */
@@ -195,7 +210,7 @@ function stateOf(room) {
   const state = room.awake ? "awake" : room.inMemory ? "asleep" : "on disk";
   return [
     h("span", { class: "badge", "data-kind": room.awake ? "good" : null }, state),
-    room.since !== null && [" since ", ago(room.since)],
+    room.since !== null && [" ", lasting(room.since)],
     room.awakeBecause.length > 0 &&
       `${room.awake ? ", because" : ", and wakes soon:"} ${room.awakeBecause.map((/** @type {any} */ one) => reason(one, now)).join("; ")}`,
     shouldSleep(room, now) && [" ", h("span", { class: "badge", "data-kind": "waiting" }, "should sleep")],
@@ -215,7 +230,7 @@ function factsOf(room) {
     ["Memory", bytes(room.memoryBytes)],
     [
       "Storage",
-      `${bytes(room.storageBytes)} in ${room.moreEntries ? "more than " : ""}${number(room.entries)} entries`,
+      `${bytes(room.storageBytes)} in ${room.moreEntries ? "more than " : ""}${counted(room.entries, "entry")}`,
     ],
     ["Timers", number(room.timers)],
     ["Posts", number(room.posts)],

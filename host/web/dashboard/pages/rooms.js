@@ -2,7 +2,7 @@
 /** All rooms, a page at a time: which are busy, and which should sleep and do not. */
 
 import { get } from "../api.js";
-import { ago, bytes, fill, h, heading, number, percent, roomLink, short, to } from "../dom.js";
+import { ago, bytes, fill, h, heading, lasting, number, percent, roomLink, short, to } from "../dom.js";
 import { check, field, select, textInput } from "../forms.js";
 import { LiveTable } from "../live-table.js";
 import { lookNow, lookWhile, newest } from "../look.js";
@@ -122,6 +122,6 @@ function stateOf(room) {
     h("span", { class: "badge", "data-kind": room.awake ? "good" : null }, state),
     shouldSleep(room, now) && [" ", h("span", { class: "badge", "data-kind": "waiting" }, "should sleep")],
     room.failures > 0 && [" ", h("span", { class: "badge", "data-kind": "bad" }, `${number(room.failures)} failed`)],
-    room.since !== null && h("div", { class: "why" }, ago(room.since), because && `; ${because}`),
+    room.since !== null && h("div", { class: "why" }, lasting(room.since), because && `; ${because}`),
   ].flat();
 }

@@ -137,7 +137,9 @@ function used(by, rows) {
   ];
   const title = by === "room" ? "Room" : by === "user" ? "User" : "Namespace";
   const columns = [{ title, cell: (/** @type {any} */ row) => subject(by, row) }, ...amounts];
-  return table("Usage", columns, rows, "Nothing was used in this time.");
+  const shown = table("Usage", columns, rows, "Nothing was used in this time.");
+  shown.classList.add("compact");
+  return shown;
 }
 
 /** The part of the time with sockets that needed no instance. @param {any} row */

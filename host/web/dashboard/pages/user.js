@@ -3,7 +3,7 @@
 
 import { get } from "../api.js";
 import { ago, bytes, fill, h, heading, name, number, roomLink, to, visible } from "../dom.js";
-import { check, rowActions } from "../forms.js";
+import { check, counted, rowActions } from "../forms.js";
 import { LiveTable } from "../live-table.js";
 import { lookNow, lookWhile, newest } from "../look.js";
 import { placeOf, userPath } from "../rooms-api.js";
@@ -64,7 +64,7 @@ export async function show(view, parameters, signal) {
       sockets.show(found.clients);
       fill(
         sum,
-        `${number(found.sockets)} sockets${found.sockets > found.clients.length ? `; the first ${number(found.clients.length)} are listed` : ""}.`,
+        `${counted(found.sockets, "socket")}${found.sockets > found.clients.length ? `; the first ${number(found.clients.length)} are listed` : ""}.`,
       );
     },
   );
