@@ -44,11 +44,12 @@ pub struct Code<C> {
     pub component: C,
 }
 
-/// A version of the code: its hash, and how many rooms in memory run it.
+/// A version of the code: its hash, how many rooms in memory run it, and of how many it has migrated the data.
 #[derive(Debug)]
 pub struct Version {
     hash: Arc<str>,
     rooms: AtomicUsize,
+    migrations: AtomicUsize,
 }
 
 /// Counts a room for the version that it runs, until it is dropped.
@@ -97,8 +98,19 @@ pub struct Versions {
     pub stable: Arc<str>,
     /// The hash of the candidate and the rooms that it is for, during a deploy.
     pub candidate: Option<(Arc<str>, Selection)>,
-    /// How many rooms in memory ran each version last, also older ones: a room takes other code at its next event.
-    pub rooms: Vec<(Arc<str>, usize)>,
+    /// The rooms of each version, also of older ones: a room takes other code at its next event.
+    pub rooms: Vec<RoomsOf>,
+}
+
+/// The rooms of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomsOf {
+    /// The hash of the version.
+    pub hash: Arc<str>,
+    /// How many rooms in memory ran it last.
+    pub rooms: usize,
+    /// Of how many rooms it has migrated the data, since it was begun or the server was started.
+    pub migrated: usize,
 }
 
 impl<C> Rollout<C> {
@@ -239,7 +251,11 @@ impl<C: Send + Sync> Progress for Rollout<C> {
     fn versions(&self) -> Versions {
         let plan = self.plan.lock();
         let rooms = plan.versions.iter().filter_map(Weak::upgrade);
-        let rooms = rooms.map(|version| (version.hash.clone(), version.rooms.load(Ordering::Relaxed)));
+        let rooms = rooms.map(|version| RoomsOf {
+            hash: version.hash.clone(),
+            rooms: version.rooms.load(Ordering::Relaxed),
+            migrated: version.migrations.load(Ordering::Relaxed),
+        });
         let candidate = plan.candidate.as_ref();
         Versions {
             stable: plan.stable.version.hash.clone(),
@@ -279,12 +295,17 @@ impl<C> Plan<C> {
 
 impl Version {
     fn new(hash: &str) -> Arc<Self> {
-        Arc::new(Version { hash: hash.into(), rooms: AtomicUsize::new(0) })
+        Arc::new(Version { hash: hash.into(), rooms: AtomicUsize::new(0), migrations: AtomicUsize::new(0) })
     }
 
     /// The hash of the component.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
+    }
+
+    /// It has migrated the data of one more room.
+    pub fn count_migration(&self) {
+        self.migrations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one more room that runs it.
@@ -398,7 +419,9 @@ mod tests {
         assert_eq!((a.code.component, b.code.component), (2, 1));
         assert!(a.fallback.is_some_and(|code| code.component == 1) && b.fallback.is_none());
         let _runs = (a.code.version.run(), b.code.version.run(), b.code.version.run());
-        assert_eq!(rollout.versions().rooms, [("one".into(), 2), ("two".into(), 1)]);
+        a.code.version.count_migration();
+        let rooms_of = |hash: &str, rooms, migrated| RoomsOf { hash: hash.into(), rooms, migrated };
+        assert_eq!(rollout.versions().rooms, [rooms_of("one", 2, 0), rooms_of("two", 1, 1)]);
         assert!(rollout.fail(&a.code.version, failed("two")));
         assert!(!rollout.fail(&a.code.version, failed("two")), "only the first failure counts");
         assert_eq!(rollout.choose("a").code.component, 1);

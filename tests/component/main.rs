@@ -23,6 +23,7 @@ mod wat_components;
 mod chat;
 mod examples;
 mod javascript;
+mod migration;
 mod moderation;
 mod presence;
 mod router;

@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The path and the content of each file.
-fn generated() -> anyhow::Result<[(PathBuf, String); 3]> {
+fn generated() -> anyhow::Result<[(PathBuf, String); 4]> {
     let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(components.join("../wit"))?;
@@ -28,6 +28,7 @@ fn generated() -> anyhow::Result<[(PathBuf, String); 3]> {
     let world = |resolve: &Resolve, name| resolve.select_world(&[package], Some(name));
     let (rooms, routers) = (world(&resolve, "connected-room-component")?, world(&resolve, "router-component")?);
     let personal_data = world(&resolve, "personal-data-component")?;
+    let migration = world(&resolve, "migration-component")?;
 
     let room = Opts {
         export_macro_name: Some("export_room".into()),
@@ -50,11 +51,17 @@ fn generated() -> anyhow::Result<[(PathBuf, String); 3]> {
         default_bindings_module: Some("dormouse_room::export::personal_data".into()),
         ..Opts::default()
     };
+    let exports_of_versions = Opts {
+        export_macro_name: Some("export_migration".into()),
+        default_bindings_module: Some("dormouse_room::export::migration".into()),
+        ..Opts::default()
+    };
     let file = |name| components.join("kit/src/bindings").join(name);
     Ok([
         (file("room.rs"), code(&resolve, rooms, room)?),
         (file("router.rs"), code(&resolve, routers, router)?),
         (file("personal_data.rs"), code(&resolve, personal_data, exports_of_users)?),
+        (file("migration.rs"), code(&resolve, migration, exports_of_versions)?),
     ])
 }
 

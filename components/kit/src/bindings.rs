@@ -7,6 +7,8 @@
 #![expect(unreachable_pub, clippy::allow_attributes, reason = "generated")]
 
 #[rustfmt::skip]
+pub mod migration;
+#[rustfmt::skip]
 pub mod personal_data;
 #[rustfmt::skip]
 pub mod room;

@@ -21,7 +21,8 @@
 //! }
 //! ```
 //!
-//! A room that keeps something about users declares how it is exported and erased: [`PersonalData`].
+//! A room that keeps something about users declares how it is exported and erased: [`PersonalData`]. A room that changes
+//! the form of its data declares a version of it, and how older data is migrated: [`Migration`].
 //!
 //! For a router, which maps requests to rooms, implement [`Router`] and pass the type to [`export_router!`].
 
@@ -34,6 +35,7 @@ mod settings;
 pub mod access;
 pub mod context;
 pub mod json;
+pub mod migration;
 pub mod outbox;
 pub mod personal_data;
 pub mod rooms;
@@ -46,6 +48,7 @@ pub mod web;
 pub use access::{Permission, Permissions};
 pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
 pub use http::{Query, percent_decode};
+pub use migration::Migration;
 pub use personal_data::PersonalData;
 pub use room::{Close, Error, Refusal, Result, Room};
 pub use router::{Decision, Destination, Router};
@@ -55,7 +58,8 @@ pub use timers::Timer;
 /// Used by the code that the export macros generate; not part of the API.
 #[doc(hidden)]
 pub mod export {
-    pub use crate::bindings::{personal_data, room, router};
+    pub use crate::bindings::{migration, personal_data, room, router};
+    pub use crate::migration::migration_is_used;
     pub use crate::personal_data::personal_data_is_used;
     pub use crate::room::{Exported, room_is_used};
     pub use crate::router::router_is_used;

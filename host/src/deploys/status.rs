@@ -15,7 +15,7 @@ pub struct DeployStatus {
     pub version: VersionStatus,
     /// The version that is being deployed.
     pub candidate: Option<CandidateStatus>,
-    /// How many rooms in memory ran each version last.
+    /// The rooms of each version.
     pub rooms: Vec<RoomsOfVersion>,
     /// The versions that can run again, newest first.
     pub versions: Vec<VersionStatus>,
@@ -57,6 +57,8 @@ pub struct RoomsOfVersion {
     pub hash: String,
     /// The rooms in memory that ran it last. A room takes other code at its next event.
     pub rooms: usize,
+    /// The rooms whose data it has migrated, since it was deployed or the server was started.
+    pub migrated: usize,
 }
 
 impl DeployStatus {
@@ -83,12 +85,14 @@ impl DeployStatus {
                 settles_after_s: kept.and_then(|candidate| candidate.settle_after()).map(|after| after.as_secs()),
             }
         });
-        let rooms = versions.rooms.iter().filter(|(_, rooms)| *rooms > 0);
+        let rooms = versions.rooms.iter().filter(|of| of.rooms > 0 || of.migrated > 0);
         DeployStatus {
             target: target.to_owned(),
             version: version(&versions.stable, kept(&versions.stable)),
             candidate,
-            rooms: rooms.map(|(hash, rooms)| RoomsOfVersion { hash: hash.to_string(), rooms: *rooms }).collect(),
+            rooms: rooms
+                .map(|of| RoomsOfVersion { hash: of.hash.to_string(), rooms: of.rooms, migrated: of.migrated })
+                .collect(),
             versions: record.versions.iter().rev().map(|kept| version(&kept.hash, Some(kept))).collect(),
             last_failure: record.last_failure.clone(),
         }

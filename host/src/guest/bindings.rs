@@ -29,6 +29,15 @@ pub(super) mod personal_data {
     });
 }
 
+/// An export that a room may have beside its events: the version of its data.
+pub(super) mod migration {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "migration-component",
+        exports: { default: async },
+    });
+}
+
 /// The world of a router.
 pub(super) mod router {
     wasmtime::component::bindgen!({

@@ -11,6 +11,7 @@ use super::bindings::room::ConnectedRoomComponentIndices as RoomExports;
 use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
+use super::migration::{self, Migration};
 use super::moment::Moment;
 use super::personal_data::PersonalData;
 use super::state::{StoreData, TurnResources};
@@ -44,6 +45,8 @@ pub(super) struct LinkedRoom {
     events: RoomExports,
     /// Absent if the component does not export it.
     personal_data: Option<PersonalData>,
+    /// Absent if the component does not export it.
+    migration: Option<Migration>,
 }
 
 impl LinkedRoom {
@@ -52,7 +55,8 @@ impl LinkedRoom {
     /// Fails: if its events are missing, and if an export is incomplete.
     pub(super) fn new(pre: InstancePre<StoreData>, engine: &Engine) -> wasmtime::Result<Self> {
         let (events, personal_data) = (RoomExports::new(&pre)?, PersonalData::of(engine, &pre)?);
-        Ok(LinkedRoom { pre, events, personal_data })
+        let migration = Migration::of(engine, &pre)?;
+        Ok(LinkedRoom { pre, events, personal_data, migration })
     }
 }
 
@@ -70,8 +74,8 @@ impl CompiledRoom {
         };
         let exports = instantiated.and_then(|exports| Ok((linked.events.load(&mut store, &exports)?, exports)));
         let (room, exports) = exports.map_err(|error| store.data().not_instantiated(&error))?;
-        let personal_data = linked.personal_data.clone();
-        Ok(Instance::new(store, room, exports, personal_data, self.limits.clone(), warm_slot))
+        let optional = (linked.personal_data.clone(), linked.migration.clone());
+        Ok(Instance::new(store, room, exports, optional, self.limits.clone(), warm_slot))
     }
 
     /// Wakes an instance on lent resources and drops it, with everything that it has done. For a trial before a deploy.
@@ -82,6 +86,19 @@ impl CompiledRoom {
         log_limiter: &Arc<LogLimiter>,
     ) -> Result<(), TurnFailure> {
         self.instantiate(log_limiter).await?.try_wake(resources, moment).await
+    }
+
+    /// Compares the version of a room's data with that of the component; `stored` is absent in a room without data.
+    /// Returns the version of the component if both are the same, or if there is no data. Absent if
+    /// [`Event::Migrate`](crate::model::Event::Migrate) must run first.
+    ///
+    /// Fails: if the component declares no version, and the data has one.
+    pub fn check_data(&self, stored: Option<u32>) -> Result<Option<u32>, TurnFailure> {
+        let (Some(warm), Some(cold)) = (&self.warm.migration, &self.cold.migration) else {
+            return migration::check_undeclared(stored).map(Some);
+        };
+        let version = warm.data_version().or_else(|| cold.data_version());
+        Ok(version.filter(|version| stored.is_none_or(|stored| stored == *version)))
     }
 
     /// The hash of the component, which names its version.
@@ -99,7 +116,7 @@ impl CompiledRoom {
         &self.name
     }
 
-    /// The version of the contract that it was built against, such as `0.1.4`.
+    /// The version of the contract that it was built against, such as `0.1.5`.
     pub fn contract(&self) -> &str {
         &self.contract
     }

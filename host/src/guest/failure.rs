@@ -44,6 +44,22 @@ pub enum TurnFailure {
     /// No instance could be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
+    /// It could not migrate the data of the room.
+    #[error("the data of the room has version {from} and could not be migrated: {cause}")]
+    Migration {
+        /// The version of the data.
+        from: u32,
+        /// The failure of the migration.
+        cause: Box<TurnFailure>,
+    },
+    /// The data has a version that the component does not know.
+    #[error(
+        "the data of the room has version {version}, and this code declares no version; deploy code that reads this data"
+    )]
+    DataVersion {
+        /// The version of the data.
+        version: u32,
+    },
     /// The host panicked. This is a bug in the host; please report it.
     #[error("the host's own code panicked: {0}; please report this")]
     Host(String),
@@ -59,6 +75,11 @@ impl TurnFailure {
     /// Whether two turns failed for the same kind of reason.
     pub fn is_like(&self, other: &TurnFailure) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// Whether the code did not get as far as the event, because of the version of the data.
+    pub fn is_of_data(&self) -> bool {
+        matches!(self, TurnFailure::Migration { .. } | TurnFailure::DataVersion { .. })
     }
 }
 

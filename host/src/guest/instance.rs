@@ -2,6 +2,7 @@
 //! lends it for each turn.
 
 use std::future::Future;
+use std::ops::Add;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::bindings::room::dormouse::room::context::WakeReason;
 use super::convert;
 use super::failure::TurnFailure;
 use super::log_limiter::LogLimiter;
+use super::migration::{self, Migration};
 use super::moment::Moment;
 use super::personal_data::{self, PersonalData};
 use super::state::{StoreData, TurnResources, TurnUser};
@@ -37,6 +39,7 @@ pub struct Instance {
     /// All its exports, for those that not every room has.
     exports: component::Instance,
     personal_data: Option<PersonalData>,
+    migration: Option<Migration>,
     awake: bool,
     limits: Arc<Limits>,
     /// Its place in the warm pool, if it has one. It must be dropped after the store, which returns the memory.
@@ -66,6 +69,14 @@ pub struct TurnCost {
     pub calls: u32,
 }
 
+impl Add for TurnCost {
+    type Output = TurnCost;
+
+    fn add(self, other: TurnCost) -> TurnCost {
+        TurnCost { cpu: self.cpu + other.cpu, calls: self.calls + other.calls }
+    }
+}
+
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
 pub(super) type Run = Pin<Box<dyn Future<Output = RunResult> + Send>>;
 
@@ -89,17 +100,22 @@ impl Instance {
         store: Store<StoreData>,
         room: ConnectedRoomComponent,
         exports: component::Instance,
-        personal_data: Option<PersonalData>,
+        (personal_data, migration): (Option<PersonalData>, Option<Migration>),
         limits: Arc<Limits>,
         warm_slot: Option<OwnedSemaphorePermit>,
     ) -> Box<Self> {
-        Box::new(Instance { store, room, exports, personal_data, awake: false, limits, _warm_slot: warm_slot })
+        let awake = false;
+        Box::new(Instance { store, room, exports, personal_data, migration, awake, limits, _warm_slot: warm_slot })
     }
 
     /// Runs one event.
     pub fn run(mut self: Box<Self>, resources: Box<TurnResources>, mut event: Event, moment: Moment) -> Run {
         Box::pin(async move {
             let outbound = resources.outbound.clone();
+            let migrated_from = match &event {
+                Event::Migrate(from) => *from,
+                _ => None,
+            };
             let data = self.store.data_mut();
             data.turn_user = turn_user(&mut event);
             data.begin(moment, Some(resources));
@@ -130,11 +146,15 @@ impl Instance {
                     let turn = Ok(Turn { answer, ..turn });
                     return RunResult { resources, turn, cost, instance: Some(self), memory_bytes };
                 }
-                Ok(Ok(Err(error))) if self.awake => Err(TurnFailure::Guest(error)),
+                Ok(Ok(Err(error))) if self.awake || migrated_from.is_some() => Err(TurnFailure::Guest(error)),
                 Ok(Ok(Err(error))) => Err(TurnFailure::Wake(error)),
                 Ok(Err(error)) => Err(data.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
+            let turn = turn.map_err(|cause| match migrated_from {
+                Some(from) => TurnFailure::Migration { from, cause: Box::new(cause) },
+                None => cause,
+            });
             let resources = data.undo().expect("a room's turn gives back what was lent");
             RunResult { resources, turn, cost, instance: None, memory_bytes }
         })
@@ -166,6 +186,10 @@ impl Instance {
     async fn call(&mut self, event: Event) -> wasmtime::Result<Result<Answer, String>> {
         let guest = self.room.dormouse_room_room();
         let store = &mut self.store;
+        // It changes the data before `wake` reads that.
+        if let Event::Migrate(from) = event {
+            return migration::migrate(self.migration.as_ref(), &self.exports, store, from).await;
+        }
         if !self.awake {
             store.data_mut().woken_by = wake_reason(&event);
             if let Err(error) = guest.call_wake(&mut *store).await? {
@@ -201,6 +225,7 @@ impl Instance {
             Event::EraseUser(of) => {
                 personal_data::erase_user(self.personal_data.as_ref(), &self.exports, store, of).await?
             }
+            Event::Migrate(_) => unreachable!("done above"),
         })
     }
 }
@@ -210,7 +235,7 @@ fn turn_user(event: &mut Event) -> TurnUser {
     match event {
         Event::Connect(socket, _) | Event::Message(socket, _) | Event::Close(socket, _) => TurnUser::OfSocket(*socket),
         Event::Request(request) => TurnUser::OfRequest(std::mem::take(&mut request.access)),
-        Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => TurnUser::Nobody,
+        Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) | Event::Migrate(_) => TurnUser::Nobody,
     }
 }
 
@@ -220,6 +245,6 @@ fn wake_reason(event: &Event) -> WakeReason {
         Event::Message(..) => WakeReason::Message,
         Event::Close(..) => WakeReason::Close,
         Event::Timer(_) => WakeReason::Timer,
-        Event::Request(_) | Event::ExportUser(_) | Event::EraseUser(_) => WakeReason::Request,
+        Event::Request(_) | Event::ExportUser(_) | Event::EraseUser(_) | Event::Migrate(_) => WakeReason::Request,
     }
 }

@@ -24,6 +24,7 @@ mod log_context;
 mod log_limiter;
 mod long_turns;
 mod meter;
+mod migration;
 mod moment;
 mod outbound;
 mod personal_data;

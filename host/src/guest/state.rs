@@ -197,8 +197,13 @@ impl StoreData {
     pub(super) fn allow_changes(&mut self, allowed: bool) {
         self.read_only = !allowed;
         if !allowed {
-            self.call_budget.outbound = None;
+            self.deny_outbound();
         }
+    }
+
+    /// Denies calls and posts to the end of the turn.
+    pub(super) fn deny_outbound(&mut self) {
+        self.call_budget.outbound = None;
     }
 
     /// Traps if the guest may change nothing now.

@@ -19,6 +19,8 @@ pub enum Event {
     ExportUser(DataOf),
     /// An operator erases a part of the data of a user.
     EraseUser(DataOf),
+    /// The data has this version, and the component may have another one. Without a version there is no data yet.
+    Migrate(Option<u32>),
 }
 
 impl Event {
@@ -32,6 +34,7 @@ impl Event {
             Event::Request(_) => "request",
             Event::ExportUser(_) => "export-user",
             Event::EraseUser(_) => "erase-user",
+            Event::Migrate(_) => "migrate",
         }
     }
 }

@@ -24,12 +24,16 @@ pub struct Changes {
     pub posts: BTreeMap<PostNumber, Option<Post>>,
     /// The highest post that was accepted from each other room.
     pub taken: BTreeMap<Address, PostNumber>,
+    /// The data has another version, which the log of the room knows.
+    pub migrated: bool,
 }
 
 impl Changes {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.timers.is_empty() && self.posts.is_empty() && self.taken.is_empty()
+        let has_records =
+            !(self.writes.is_empty() && self.timers.is_empty() && self.posts.is_empty() && self.taken.is_empty());
+        !has_records && !self.migrated
     }
 
     /// Adds later changes, which replace earlier ones to the same key.
@@ -38,6 +42,7 @@ impl Changes {
         extend(&mut self.timers, later.timers);
         extend(&mut self.posts, later.posts);
         extend(&mut self.taken, later.taken);
+        self.migrated |= later.migrated;
     }
 }
 
@@ -131,6 +136,8 @@ pub enum Answer {
     Exported(ExportedData),
     /// A part of the data of a user was erased.
     Erased(ErasedData),
+    /// The data has this version now.
+    Migrated(u32),
 }
 
 #[cfg(test)]

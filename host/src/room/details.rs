@@ -26,6 +26,8 @@ pub struct RoomDetails {
     pub commit: u64,
     /// Its incarnation.
     pub incarnation: u64,
+    /// The version of its data. Code of another version migrates it at the next event.
+    pub data_version: u32,
     /// Its clients, the oldest first; at most 1,000 of them.
     pub sockets: Vec<SocketDetails>,
     /// Its timers, the next first; at most 100.
@@ -94,6 +96,7 @@ pub struct PostDetails {
 pub(super) struct Parts {
     pub(super) commit: u64,
     pub(super) incarnation: u64,
+    pub(super) data_version: u32,
     pub(super) sockets: Vec<SocketDetails>,
     pub(super) timers: Vec<TimerDetails>,
     pub(super) posts: Vec<PostDetails>,
@@ -142,6 +145,7 @@ impl Parts {
         Parts {
             commit: record.commit,
             incarnation: record.incarnation,
+            data_version: record.data_version,
             sockets: Vec::new(),
             timers: timer_details(&record.timers),
             posts: post_details(&record.posts),

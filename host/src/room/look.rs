@@ -346,6 +346,7 @@ impl Rooms {
             contract: code.component.contract().to_owned(),
             commit: parts.commit,
             incarnation: parts.incarnation,
+            data_version: parts.data_version,
             sockets: parts.sockets,
             timers: parts.timers,
             posts: parts.posts,

@@ -112,7 +112,8 @@ impl Metrics {
 /// The cause of a failed turn in one word, for counts and spans.
 pub(super) fn cause(failure: &TurnFailure) -> &'static str {
     match failure {
-        TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
+        TurnFailure::Guest(_) | TurnFailure::Wake(_) | TurnFailure::DataVersion { .. } => "guest",
+        TurnFailure::Migration { cause: failure, .. } => cause(failure),
         TurnFailure::Cpu { .. } => "cpu",
         TurnFailure::Memory { .. } => "memory",
         TurnFailure::Tables { .. } => "tables",

@@ -22,10 +22,14 @@ struct Pending {
     commits: VecDeque<(u64, Vec<Bytes>)>,
 }
 
+#[derive(Clone)]
 struct Value {
     commit: u64,
     value: Option<Bytes>,
 }
+
+/// The writes of a turn that can still be taken back: what they cover.
+pub(super) struct Covered(Vec<(Bytes, Option<Value>)>);
 
 impl Written for Value {
     fn value(&self) -> Option<&Bytes> {
@@ -44,6 +48,28 @@ impl StorageOverlay {
         pending.commits.push_back((commit, writes.keys().cloned().collect()));
         let values = writes.iter().map(|(key, value)| (key.clone(), Value { commit, value: value.clone() }));
         pending.writes.extend(values);
+    }
+
+    /// Like [`add`](Self::add), and remembers what the writes cover.
+    pub(super) fn cover(&self, commit: u64, writes: &Writes) -> Covered {
+        let before = {
+            let pending = self.pending.lock();
+            writes.keys().map(|key| (key.clone(), pending.writes.get(key).cloned())).collect()
+        };
+        self.add(commit, writes);
+        Covered(before)
+    }
+
+    /// Takes the writes back that were added last.
+    pub(super) fn uncover(&self, covered: Covered) {
+        let mut pending = self.pending.lock();
+        pending.commits.pop_back();
+        for (key, before) in covered.0 {
+            match before {
+                Some(value) => pending.writes.insert(key, value),
+                None => pending.writes.remove(&key),
+            };
+        }
     }
 
     /// Removes writes that can now be read from the disk: those of commits up to the receipt.

@@ -277,7 +277,12 @@ impl Drop for Tail {
 pub(super) fn refusal(answer: &Answer) -> Option<String> {
     match answer {
         Answer::Refuse(status, reason) => Some(format!("{status}: {reason}")),
-        Answer::None | Answer::Accept | Answer::Response(_) | Answer::Exported(_) | Answer::Erased(_) => None,
+        Answer::None
+        | Answer::Accept
+        | Answer::Response(_)
+        | Answer::Exported(_)
+        | Answer::Erased(_)
+        | Answer::Migrated(_) => None,
     }
 }
 
@@ -297,6 +302,7 @@ impl Observed {
             Event::Timer(timer) => (None, timer.payload.len()),
             Event::Request(request) => (request.user.as_ref().map(|user| user.id.clone()), request.body.len()),
             Event::ExportUser(of) | Event::EraseUser(of) => (Some(of.user.to_string()), 0),
+            Event::Migrate(_) => (None, 0),
         };
         Observed { user, bytes }
     }

@@ -41,6 +41,8 @@ pub struct StoredRecord {
     pub commit: u64,
     /// Its incarnation.
     pub incarnation: u64,
+    /// The version of its data.
+    pub data_version: u32,
     /// Its timers.
     pub timers: Timers,
     /// Its posts that are not accepted yet.
@@ -131,6 +133,7 @@ impl Store {
                 bytes: record.bytes,
                 commit: record.number,
                 incarnation: self.0.incarnation_of(address, record.generation),
+                data_version: record.data_version,
                 timers: records::timers(disk, record.id)?.collect(),
                 posts: records::posts(disk, record.id)?,
             })

@@ -51,7 +51,7 @@ pub use group::{CommitListener, Receipt};
 pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
-pub use room_log::{RoomLog, RoomReader};
+pub use room_log::{Reserved, RoomLog, RoomReader};
 pub use snapshot::Snapshot;
 pub use usage::{KEPT_HOURS, NotWritten, UsageWriter};
 
@@ -118,6 +118,7 @@ impl Store {
                     number: deletions.highest,
                     bytes: 0,
                     generation: deletions.count,
+                    data_version: 0,
                 }
             }),
             exact: false,

@@ -9,7 +9,7 @@
 //! | 0 `secret` | 32 random bytes from which the keys of posts are derived |
 //! | 0 `deletions` | how many rooms were deleted, and the highest number of a commit among them |
 //! | 0 `import` id | the address of the room that is imported as this id; the records of the id belong to no room yet |
-//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage, its generation unless 0 |
+//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage, its generation and the version of its data unless both are 0 |
 //! | 2 id key | one entry of the storage of the room |
 //! | 3 id name | one timer: due, attempt, payload |
 //! | 4 id | namespace 0 name |
@@ -69,6 +69,8 @@ pub(super) struct RoomRecord {
     /// How many rooms had been deleted before this one was made; random for an imported room. It distinguishes a room
     /// from earlier ones with the same address.
     pub(super) generation: u64,
+    /// The version of its data, as the component says that wrote it. 0 if that says nothing.
+    pub(super) data_version: u32,
 }
 
 /// Counts over all deleted rooms.
@@ -83,14 +85,17 @@ pub(super) struct Deletions {
 
 impl RoomRecord {
     pub(super) fn to_record(self, address: &Address) -> Record {
-        let mut value = BytesMut::with_capacity(40);
+        let mut value = BytesMut::with_capacity(44);
         value.put_u64(self.id);
         value.put_u64(self.epoch);
         value.put_u64(self.number);
         value.put_u64(self.bytes);
-        // Absent in a store without deletions, which older versions can read.
-        if self.generation > 0 {
+        // Absent in a store without deletions and without versions of data, which older versions can read.
+        if self.generation > 0 || self.data_version > 0 {
             value.put_u64(self.generation);
+        }
+        if self.data_version > 0 {
+            value.put_u32(self.data_version);
         }
         (room_key(address), Some(value.freeze()))
     }
@@ -224,12 +229,13 @@ pub(super) fn room(disk: &dyn StorageReader, address: &Address) -> Result<Option
 
 fn read_room(mut value: Bytes) -> Option<RoomRecord> {
     // Older records have no byte count.
-    if ![24, 32, 40].contains(&value.len()) {
+    if ![24, 32, 40, 44].contains(&value.len()) {
         return None;
     }
     let (id, epoch, number) = (value.get_u64(), value.get_u64(), value.get_u64());
     let (bytes, generation) = (value.try_get_u64().unwrap_or(0), value.try_get_u64().unwrap_or(0));
-    Some(RoomRecord { id, epoch, number, bytes, generation })
+    let data_version = value.try_get_u32().unwrap_or(0);
+    Some(RoomRecord { id, epoch, number, bytes, generation, data_version })
 }
 
 /// Passes the rooms of a namespace whose names begin with `prefix` to `visit`, ordered by name, beginning after
@@ -784,8 +790,9 @@ mod fuzz {
             (any::<u64>(), address(), address(), written),
             |(id, room_at, sender, (its_timers, its_posts, numbers))| {
                 let disk = MemoryEngine::default();
-                let generation = numbers.0 % 3;
-                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1, bytes: numbers.2, generation };
+                let (generation, data_version) = (numbers.0 % 3, (numbers.1 % 3) as u32);
+                let (epoch, number, bytes) = numbers;
+                let record = RoomRecord { id, epoch, number, bytes, generation, data_version };
                 let mut records = vec![record.to_record(&room_at), record.name_record(&room_at)];
                 let its_timers = its_timers.into_iter().map(|timer| (timer.name.clone(), timer));
                 let its_timers =
@@ -825,6 +832,7 @@ mod fuzz {
     #[test]
     fn a_damaged_record_is_an_error_and_no_panic() {
         let address = Address::new("ROOMS", "lobby").unwrap();
+        let record = RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 1, data_version: 1 };
         let examples = || {
             let request =
                 Request { headers: vec![("a".into(), "b".into())], body: b"body".to_vec(), ..Request::default() };
@@ -832,8 +840,8 @@ mod fuzz {
             let it = Post { destination: to, request, at: 7, attempt: 1, key: None };
             let timed = Timer { name: "t".into(), at: 1, attempt: 0, payload: b"note".to_vec().into() };
             [
-                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 1 }.to_record(&address),
-                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 0 }.name_record(&address),
+                record.to_record(&address),
+                RoomRecord { generation: 0, data_version: 0, ..record }.name_record(&address),
                 deletions_record(Deletions { count: 1, highest: 1 }),
                 (id_key(DELETED, 1, b""), Some(Bytes::new())),
                 timer(1, "t", Some(&timed)),

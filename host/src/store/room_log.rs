@@ -25,6 +25,13 @@ pub struct RoomLog {
     pub(super) exact: bool,
 }
 
+/// The count of the bytes of a room at one moment.
+#[derive(Debug)]
+pub struct Reserved {
+    bytes: u64,
+    exact: bool,
+}
+
 impl RoomLog {
     /// The number of the last submitted commit.
     pub fn number(&self) -> u64 {
@@ -34,6 +41,16 @@ impl RoomLog {
     /// Whether the room has no data on disk and none on its way there.
     pub fn is_new(&self) -> bool {
         !self.named
+    }
+
+    /// The version of the data of the room.
+    pub fn data_version(&self) -> u32 {
+        self.record.data_version
+    }
+
+    /// Gives the data of the room this version. The next commit makes it durable.
+    pub fn set_data_version(&mut self, version: u32) {
+        self.record.data_version = version;
     }
 
     /// A random number for this history of the storage of the room. It changes when the room is deleted, and when the
@@ -90,6 +107,17 @@ impl RoomLog {
         Ok(())
     }
 
+    /// The bytes that are reserved up to now.
+    pub fn reserved(&self) -> Reserved {
+        Reserved { bytes: self.record.bytes, exact: self.exact }
+    }
+
+    /// Takes back what was reserved since then, and not committed.
+    pub fn restore(&mut self, reserved: Reserved) {
+        self.record.bytes = reserved.bytes;
+        self.exact = reserved.exact;
+    }
+
     /// Submits the next commit, which must have the number `expected`. It does not wait: `listener` is notified when it
     /// is durable. Check the space with [`reserve`](Self::reserve) before; a turn cannot be undone afterwards.
     ///
@@ -104,7 +132,7 @@ impl RoomLog {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
         }
         let record = RoomRecord { number: expected, epoch: self.store.epoch, ..self.record };
-        let Changes { writes, timers, posts, taken } = changes;
+        let Changes { writes, timers, posts, taken, migrated: _ } = changes;
         let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
         let address = &self.owner.address;
         records.push(record.to_record(address));

@@ -380,6 +380,25 @@ impl TestRoom {
         Ok((items, part.take("next").map(|next| next.as_str().unwrap_or_default().to_owned())))
     }
 
+    /// Migrates the stored data, as after a deploy to a room whose data has the version `from`. Write the old data with
+    /// [`put`](Self::put) first. Returns the version of the component. Fails the test if the turn fails.
+    ///
+    /// A test never migrates by itself: data that is put into the storage counts as data of the present version.
+    #[track_caller]
+    pub fn migrate(&mut self, from: u32) -> u32 {
+        match self.try_migrate(from) {
+            Ok(version) => version,
+            Err(failure) => panic!("from version {from}: {failure}"),
+        }
+    }
+
+    /// Like [`migrate`](Self::migrate), but the turn may fail.
+    #[track_caller]
+    pub fn try_migrate(&mut self, from: u32) -> Result<u32, TurnFailure> {
+        let mut done = self.turn(&json!({ "do": "migrate", "from": from }))?;
+        Ok(or_fail(done.number("data_version")))
+    }
+
     /// Advances the clock. Timers that become due fire, each at its time. Fails the test if one of them fails.
     #[track_caller]
     pub fn advance(&mut self, by: Duration) {

@@ -356,7 +356,7 @@ pub mod dormouse {
                     };
                     let ptr15 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "call"]
                         fn wit_import16(_: *mut u8, _: *mut u8);
@@ -751,7 +751,7 @@ pub mod dormouse {
                     };
                     let ptr17 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "post"]
                         fn wit_import18(_: *mut u8, _: *mut u8);
@@ -794,7 +794,7 @@ pub mod dormouse {
             pub fn waiting() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "waiting"]
                         fn wit_import0() -> i32;
@@ -925,7 +925,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "namespace"]
                         fn wit_import1(_: *mut u8);
@@ -963,7 +963,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "name"]
                         fn wit_import1(_: *mut u8);
@@ -989,7 +989,7 @@ pub mod dormouse {
             pub fn now() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "now"]
                         fn wit_import0() -> i64;
@@ -1008,7 +1008,7 @@ pub mod dormouse {
             pub fn woken_by() -> WakeReason {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "woken-by"]
                         fn wit_import0() -> i32;
@@ -1031,7 +1031,7 @@ pub mod dormouse {
             pub fn incarnation() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "incarnation"]
                         fn wit_import0() -> i64;
@@ -1066,7 +1066,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "config"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -1108,7 +1108,7 @@ pub mod dormouse {
             pub fn random() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "random"]
                         fn wit_import0() -> i64;
@@ -1134,7 +1134,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "log"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -1196,7 +1196,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/access@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "claims-json"]
                         fn wit_import1(_: *mut u8);
@@ -1225,7 +1225,7 @@ pub mod dormouse {
             pub fn permissions() -> PermissionSet {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/access@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "permissions"]
                         fn wit_import0() -> i32;
@@ -1353,7 +1353,7 @@ pub mod dormouse {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]socket"]
                         fn drop(_: i32);
@@ -1422,7 +1422,7 @@ pub mod dormouse {
                 pub fn id(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.id"]
                             fn wit_import0(_: i32) -> i64;
@@ -1455,7 +1455,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.user"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1510,7 +1510,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.claims-json"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1541,7 +1541,7 @@ pub mod dormouse {
                 pub fn permissions(&self) -> PermissionSet {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.permissions"]
                             fn wit_import0(_: i32) -> i32;
@@ -1577,7 +1577,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.tags"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1663,7 +1663,7 @@ pub mod dormouse {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-tags"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1737,7 +1737,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.attachment"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1781,7 +1781,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-attachment"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1872,7 +1872,7 @@ pub mod dormouse {
                         };
                         let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send"]
                             fn wit_import5(
@@ -1984,7 +1984,7 @@ pub mod dormouse {
                         let len4 = vec4.len();
                         let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send-with-id"]
                             fn wit_import6(
@@ -2091,7 +2091,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.close"]
                             fn wit_import2(
@@ -2166,7 +2166,7 @@ pub mod dormouse {
                 pub fn buffered(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.buffered"]
                             fn wit_import0(_: i32) -> i64;
@@ -2245,7 +2245,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "all"]
                         fn wit_import8(
@@ -2359,7 +2359,7 @@ pub mod dormouse {
                         }
                     };
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "count"]
                         fn wit_import7(
@@ -2412,7 +2412,7 @@ pub mod dormouse {
                     let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 8]);
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import1(_: i64, _: *mut u8);
@@ -2513,7 +2513,7 @@ pub mod dormouse {
                     };
                     let ptr11 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "broadcast"]
                         fn wit_import12(
@@ -2685,7 +2685,7 @@ pub mod dormouse {
                     };
                     let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "broadcast-with-id"]
                         fn wit_import13(
@@ -2801,7 +2801,7 @@ pub mod dormouse {
             pub fn max_message_bytes() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "max-message-bytes"]
                         fn wit_import0() -> i32;
@@ -2837,7 +2837,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "set-auto-response"]
                         fn wit_import3(
@@ -2904,7 +2904,7 @@ pub mod dormouse {
             pub fn clear_auto_response() -> () {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "clear-auto-response"]
                         fn wit_import0();
@@ -3020,7 +3020,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3094,7 +3094,7 @@ pub mod dormouse {
                     }
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "get-many"]
                         fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
@@ -3168,7 +3168,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "put"]
                         fn wit_import3(
@@ -3259,7 +3259,7 @@ pub mod dormouse {
                     }
                     let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "put-many"]
                         fn wit_import5(_: *mut u8, _: usize, _: *mut u8);
@@ -3304,7 +3304,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3332,7 +3332,7 @@ pub mod dormouse {
                     let ptr1 = vec1.as_ptr().cast::<u8>();
                     let len1 = vec1.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "delete-range"]
                         fn wit_import2(
@@ -3417,7 +3417,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import8(
@@ -3632,7 +3632,7 @@ pub mod dormouse {
                     let len2 = vec2.len();
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "set"]
                         fn wit_import4(
@@ -3712,7 +3712,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3775,7 +3775,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "cancel"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3806,7 +3806,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import1(_: *mut u8);
@@ -4745,48 +4745,48 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_room_0_1_4_cabi {
+                macro_rules! __export_dormouse_room_room_0_1_5_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/room@0.1.4#wake")] unsafe extern "C" fn
+                        "dormouse:room/room@0.1.5#wake")] unsafe extern "C" fn
                         export_wake() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_wake_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#wake")] unsafe extern "C" fn
+                        "cabi_post_dormouse:room/room@0.1.5#wake")] unsafe extern "C" fn
                         _post_return_wake(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_wake::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-connect")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-connect")]
                         unsafe extern "C" fn export_on_connect(arg0 : * mut u8,) -> * mut
                         u8 { unsafe { $($path_to_types)*:: _export_on_connect_cabi::<$ty
                         > (arg0) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#on-connect")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.5#on-connect")] unsafe extern
                         "C" fn _post_return_on_connect(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_connect::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-message")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-message")]
                         unsafe extern "C" fn export_on_message(arg0 : i32, arg1 : i32,
                         arg2 : * mut u8, arg3 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_message_cabi::<$ty > (arg0, arg1,
                         arg2, arg3) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#on-message")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.5#on-message")] unsafe extern
                         "C" fn _post_return_on_message(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_message::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-close")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-close")]
                         unsafe extern "C" fn export_on_close(arg0 : i32, arg1 : i32, arg2
                         : * mut u8, arg3 : usize, arg4 : i32,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_close_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#on-close")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.5#on-close")] unsafe extern "C"
                         fn _post_return_on_close(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_close::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-timer")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-timer")]
                         unsafe extern "C" fn export_on_timer(arg0 : * mut u8, arg1 :
                         usize, arg2 : i64, arg3 : * mut u8, arg4 : usize, arg5 : i32,) ->
                         * mut u8 { unsafe { $($path_to_types)*::
                         _export_on_timer_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
                         arg5) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#on-timer")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.5#on-timer")] unsafe extern "C"
                         fn _post_return_on_timer(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_timer::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-request")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-request")]
                         unsafe extern "C" fn export_on_request(arg0 : * mut u8, arg1 :
                         usize, arg2 : * mut u8, arg3 : usize, arg4 : i32, arg5 : * mut
                         u8, arg6 : usize, arg7 : * mut u8, arg8 : usize, arg9 : * mut u8,
@@ -4795,14 +4795,14 @@ pub mod exports {
                         $($path_to_types)*:: _export_on_request_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10, arg11,
                         arg12, arg13, arg14, arg15) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.4#on-request")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.5#on-request")] unsafe extern
                         "C" fn _post_return_on_request(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_request::<$ty > (arg0) } }
                         };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_room_0_1_4_cabi;
+                pub use __export_dormouse_room_room_0_1_5_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -5046,10 +5046,10 @@ macro_rules! __export_connected_room_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::room::__export_dormouse_room_room_0_1_4_cabi!($ty
+        exports::dormouse::room::room::__export_dormouse_room_room_0_1_5_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::room); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.4:connected-room-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:connected-room-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
         __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3439] = *
         b"\
@@ -5058,28 +5058,28 @@ A\x19\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.4\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.5\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.4\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.5\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.4\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.5\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.4\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+dormouse:room/context@0.1.5\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
 ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
 s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
-access@0.1.4\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+access@0.1.5\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
 \0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
 \x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
 q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
@@ -5103,7 +5103,7 @@ count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03
 \x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
 ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
 ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
-@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.4\
+@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.5\
 \x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
 ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
 value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
@@ -5113,14 +5113,14 @@ se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04
 \x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
 \x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
 \x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
-list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.4\x05\x0b\x01B\x12\x01q\x03\x08b\
+list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.5\x05\x0b\x01B\x12\x01q\x03\x08b\
 ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
 \x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
 \x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
 @\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
 @\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
 l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
-ers@0.1.4\x05\x0c\x02\x03\0\x05\x06socket\x02\x03\0\x07\x05timer\x01B\x1c\x02\x03\
+ers@0.1.5\x05\x0c\x02\x03\0\x05\x06socket\x02\x03\0\x07\x05timer\x01B\x1c\x02\x03\
 \x02\x01\x08\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\
 \x02\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0d\x04\0\x06\
 socket\x03\0\x06\x02\x03\x02\x01\x0e\x04\0\x05timer\x03\0\x08\x01r\x02\x06status\
@@ -5130,7 +5130,7 @@ on-connect\x01\x10\x01@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-messa
 ge\x01\x11\x01@\x04\x06socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08\
 on-close\x01\x12\x01@\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\
 \x01s\x01@\x01\x07request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormous\
-e:room/room@0.1.4\x05\x0f\x04\0,dormouse:room/connected-room-component@0.1.4\x04\
+e:room/room@0.1.5\x05\x0f\x04\0,dormouse:room/connected-room-component@0.1.5\x04\
 \0\x0b\x1e\x01\0\x18connected-room-component\x03\0\0\0G\x09producers\x01\x0cproc\
 essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
@@ -5141,7 +5141,7 @@ pub use __export_connected_room_component_impl as export_room;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.4:connected-room-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:connected-room-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
@@ -5151,28 +5151,28 @@ A\x15\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.4\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.5\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.4\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.5\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.4\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.5\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.4\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+dormouse:room/context@0.1.5\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
 ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
 s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
-access@0.1.4\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+access@0.1.5\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
 \0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
 \x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
 q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
@@ -5196,7 +5196,7 @@ count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03
 \x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
 ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
 ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
-@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.4\
+@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.5\
 \x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
 ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
 value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
@@ -5206,15 +5206,15 @@ se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04
 \x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
 \x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
 \x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
-list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.4\x05\x0b\x01B\x12\x01q\x03\x08b\
+list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.5\x05\x0b\x01B\x12\x01q\x03\x08b\
 ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
 \x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
 \x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
 @\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
 @\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
 l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
-ers@0.1.4\x05\x0c\x04\0Ldormouse:room/connected-room-component-with-all-of-its-e\
-xports-removed@0.1.4\x04\0\x0b>\x01\08connected-room-component-with-all-of-its-e\
+ers@0.1.5\x05\x0c\x04\0Ldormouse:room/connected-room-component-with-all-of-its-e\
+xports-removed@0.1.5\x04\0\x0b>\x01\08connected-room-component-with-all-of-its-e\
 xports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
 0.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]

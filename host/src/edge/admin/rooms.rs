@@ -289,6 +289,7 @@ fn shown(details: &RoomDetails) -> Value {
     room["contract"] = details.contract.as_str().into();
     room["commit"] = details.commit.into();
     // More digits than a number of JavaScript has.
+    room["dataVersion"] = details.data_version.into();
     room["incarnation"] = format!("{:016x}", details.incarnation).into();
     room["entries"] = details.entries.into();
     room["moreEntries"] = details.more_entries.into();

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use super::turn::TurnError;
 use super::{Broken, RoomState, RoomTask};
-use crate::guest::{CompiledRoom, TurnCost, TurnFailure};
+use crate::guest::{CompiledRoom, TurnCost};
 use crate::limits::FIRST_TURNS;
 use crate::model::{Event, Turn};
 use crate::rollout::{Choice, Failed};
@@ -44,6 +45,7 @@ impl RoomTask {
         if !Arc::ptr_eq(&self.code.code, &choice.code) {
             self.drop_instance();
             self.mailbox.not_idle();
+            self.data_is_checked = false;
         }
         self.code = choice;
     }
@@ -52,24 +54,26 @@ impl RoomTask {
     /// stops; the failed turn has changed nothing.
     ///
     /// If the old code fails in the same way, the event is to blame and not the deploy, which any client could stop
-    /// otherwise.
-    pub(super) async fn run_first_turn(
-        &mut self,
-        event: Event,
-    ) -> Result<(Result<Turn, TurnFailure>, TurnCost), Broken> {
+    /// otherwise. For the same reason a room goes on with the new code if that has migrated the data at an earlier
+    /// event, and the old code cannot read it any more.
+    pub(super) async fn run_first_turn(&mut self, event: Event) -> Result<(Result<Turn, TurnError>, TurnCost), Broken> {
         self.state().first_turns -= 1;
-        let (failure, failed_cost) = match self.run_guest(event.clone()).await? {
-            (Err(failure), cost) if failure.is_of_code() => (failure, cost),
+        let (failure, failed_cost) = match self.run_on_data(event.clone()).await? {
+            (Err(TurnError::Guest(failure)), cost) if failure.is_of_code() => (failure, cost),
             ran => return Ok(ran),
         };
-        let Some(old) = self.code.fallback.clone() else { return Ok((Err(failure), failed_cost)) };
+        let Some(old) = self.code.fallback.clone() else { return Ok((Err(failure.into()), failed_cost)) };
+        let (name, had_read_data) = if failure.is_of_data() { ("migrate", false) } else { (event.name(), true) };
         let new = std::mem::replace(&mut self.code.code, old.clone());
-        let name = event.name();
-        let (ran, cost) = self.run_guest(event).await?;
-        let cost = TurnCost { cpu: failed_cost.cpu + cost.cpu, calls: failed_cost.calls + cost.calls };
-        if ran.as_ref().is_err_and(|again| again.is_like(&failure)) {
+        self.data_is_checked = false;
+        let (ran, cost) = self.run_on_data(event).await?;
+        let cost = failed_cost + cost;
+        if let Err(TurnError::Guest(again)) = &ran
+            && (again.is_like(&failure) || (had_read_data && again.is_of_data()))
+        {
             self.code.code = new;
-            return Ok((Err(failure), cost));
+            self.data_is_checked = false;
+            return Ok((Err(failure.into()), cost));
         }
         tracing::error!(
             event = name,

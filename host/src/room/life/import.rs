@@ -24,6 +24,7 @@ impl RoomTask {
         // Its memory is that of an empty room.
         self.instance = None;
         self.mailbox.not_idle();
+        self.data_is_checked = false;
         let opened = self.state().opened.take().expect("opened before its first event");
         let mut log = opened.log;
         // The log is dropped there, so that the room can be opened again.

@@ -15,6 +15,7 @@ use tracing::Instrument;
 mod code;
 mod due;
 mod import;
+mod migration;
 mod open;
 mod operated;
 mod personal_data;
@@ -96,6 +97,8 @@ pub(super) struct RoomTask {
     instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
     /// The code of its instances.
     code: Choice<CompiledRoom>,
+    /// The code can read the data: they have the same version.
+    data_is_checked: bool,
     /// Turns that have run but were not handed to the disk yet.
     batch: Batch,
     last_event: Instant,
@@ -170,6 +173,7 @@ impl RoomTask {
             shared,
             instance: None,
             code,
+            data_is_checked: false,
             batch: Batch::default(),
             last_event,
             woken: true,

@@ -19,7 +19,8 @@ impl RoomState {
 
 impl OpenRoom {
     fn parts(&self) -> Parts {
-        let mut parts = Parts { commit: self.log.number(), incarnation: self.log.incarnation(), ..Parts::default() };
+        let (commit, incarnation, data_version) = (self.log.number(), self.log.incarnation(), self.log.data_version());
+        let mut parts = Parts { commit, incarnation, data_version, ..Parts::default() };
         parts.posts = post_details(self.posting.posts());
         parts.post_at = self.posting.posts().next().map(|(_, post)| post.at).min();
         // They are lent only while a turn runs, and this is between two turns.

@@ -26,14 +26,18 @@ impl RoomTask {
             Event::Request(_) => "turn request",
             Event::ExportUser(_) => "turn export-user",
             Event::EraseUser(_) => "turn erase-user",
+            Event::Migrate(_) => "turn migrate",
         };
         let mut span = match event {
             Event::Connect(_, request) | Event::Request(request) => {
                 telemetry.follow(name, SpanKind::Internal, headers(request))
             }
-            Event::Message(..) | Event::Close(..) | Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => {
-                telemetry.follow(name, SpanKind::Internal, std::iter::empty())
-            }
+            Event::Message(..)
+            | Event::Close(..)
+            | Event::Timer(_)
+            | Event::ExportUser(_)
+            | Event::EraseUser(_)
+            | Event::Migrate(_) => telemetry.follow(name, SpanKind::Internal, std::iter::empty()),
         };
         let address = self.state().address.clone();
         span.set_text("dormouse.namespace", address.namespace());
@@ -48,7 +52,7 @@ impl RoomTask {
             }
             Event::Request(request) => request.user.as_ref().map(|user| user.id.as_str()),
             // A collector keeps spans for long: the user who is erased is not among them.
-            Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => None,
+            Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) | Event::Migrate(_) => None,
         };
         if let Some(user) = user {
             span.set_text("user.id", user);
@@ -69,7 +73,7 @@ impl RoomTask {
                 span.set_word("dormouse.outcome", "kept");
                 span.set_number("http.response.status_code", response.status);
             }
-            Ok(Answer::None | Answer::Accept | Answer::Exported(_) | Answer::Erased(_)) => {
+            Ok(Answer::None | Answer::Accept | Answer::Exported(_) | Answer::Erased(_) | Answer::Migrated(_)) => {
                 span.set_word("dormouse.outcome", "kept")
             }
             Err(failure) => {

@@ -69,7 +69,7 @@ impl Counted {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TurnError {
     #[error(transparent)]
-    Guest(TurnFailure),
+    Guest(#[from] TurnFailure),
     #[error(transparent)]
     Space(CommitError),
 }
@@ -116,17 +116,31 @@ impl RoomTask {
         let bytes_in = match &event {
             Event::Message(_, message) => message.len(),
             Event::Request(request) => request.body.len(),
-            Event::Connect(..) | Event::Close(..) | Event::Timer(_) | Event::ExportUser(_) | Event::EraseUser(_) => 0,
+            Event::Connect(..)
+            | Event::Close(..)
+            | Event::Timer(_)
+            | Event::ExportUser(_)
+            | Event::EraseUser(_)
+            | Event::Migrate(_) => 0,
         };
         let counted = Counted::of(&cause, bytes_in, user);
         self.follow_deploys();
-        let (ran, cost) = match self.state().first_turns {
-            0 => self.run_guest(event).await?,
-            // Boxed, so that all other turns need no space for it.
+        let first_turns = self.state().first_turns;
+        let (ran, cost) = match first_turns {
+            0 if self.data_is_checked => {
+                let (ran, cost) = self.run_guest(event).await?;
+                (ran.map_err(TurnError::Guest), cost)
+            }
+            // Both are boxed, so that all other turns need no space for them.
+            0 => Box::pin(self.run_on_data(event)).await?,
             _ => Box::pin(self.run_first_turn(event)).await?,
         };
         self.count_turn(&counted, cost, ran.as_ref().ok());
-        self.span_ran(cost, ran.as_ref().map(|turn| &turn.answer));
+        match &ran {
+            Ok(turn) => self.span_ran(cost, Ok(&turn.answer)),
+            Err(TurnError::Guest(failure)) => self.span_ran(cost, Err(failure)),
+            Err(TurnError::Space(_)) => self.span_without_space(),
+        }
         let outcome = match ran {
             Ok(turn) => {
                 let observed = observed.map(|of| (of, turn.outputs.len(), refusal(&turn.answer)));
@@ -136,9 +150,12 @@ impl RoomTask {
                 }
                 kept
             }
-            Err(failure) => {
-                self.shared.metrics.failed(&failure);
-                Err(Box::new((TurnError::Guest(failure), cause)))
+            Err(error) => {
+                match &error {
+                    TurnError::Guest(failure) => self.shared.metrics.failed(failure),
+                    TurnError::Space(_) => self.shared.metrics.found_no_space(),
+                }
+                Err(Box::new((error, cause)))
             }
         };
         if let Err(failed) = outcome {

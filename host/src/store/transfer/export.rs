@@ -119,6 +119,7 @@ impl Export {
             posts,
             accepted,
             bytes,
+            data_version: self.record.data_version,
         })
     }
 

@@ -52,7 +52,8 @@ impl RoomLog {
             let number = header.commit.max(writer.log.record.number) + NUMBERS_AHEAD;
             // The numbers that clients know may stand for other messages now.
             let generation = random::number().max(1);
-            writer.finish(RoomRecord { number, bytes: header.bytes, generation, ..writer.log.record })
+            let (bytes, data_version) = (header.bytes, header.data_version);
+            writer.finish(RoomRecord { number, bytes, generation, data_version, ..writer.log.record })
         });
         if let Err(error) = written {
             writer.undo();

@@ -71,6 +71,13 @@ pub(super) struct Header {
     pub(super) accepted: u64,
     /// Bytes of the keys and values of all entries.
     pub(super) bytes: u64,
+    /// The version of its data. Absent if that is 0, as in the files of older versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) data_version: u32,
+}
+
+fn is_zero(data_version: &u32) -> bool {
+    *data_version == 0
 }
 
 /// Bytes: a JSON string if they are text, and `{"base64":"…"}` otherwise.

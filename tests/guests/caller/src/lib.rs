@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use dormouse_room::storage::Counter;
 use dormouse_room::{
-    Error, Message, Request, Response, Result, Room, Socket, Timer, User, outbox, rooms, sockets, storage, timers, web,
+    Error, Message, Migration, Request, Response, Result, Room, Socket, Timer, User, outbox, rooms, sockets, storage,
+    timers, web,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +23,24 @@ const MARK: &str = "mark ";
 struct Caller;
 
 dormouse_room::export!(Caller);
+dormouse_room::export_migration!(Caller);
+
+/// Its data never had another version; a test says that it has.
+impl Migration for Caller {
+    fn data_version() -> u32 {
+        0
+    }
+
+    fn migrate(_from: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn migrate_back(_from: u32) -> Result<()> {
+        let called = rooms::get("TEST", "other").call(Request::get("/"));
+        let posted = outbox::to_room("TEST", "other").post(Request::get("/"));
+        storage::put_json("migrated", &format!("{called:?}, {posted:?}"))
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]

@@ -306,6 +306,7 @@ fn print_room(room: &Value) -> anyhow::Result<()> {
         ("version", text(room, "version")),
         ("storage", format!("{} in {entries}", size(&room["storageBytes"]))),
         ("commit", format!("{}, incarnation {}", text(room, "commit"), text(room, "incarnation"))),
+        ("data", format!("version {}", text(room, "dataVersion"))),
         ("last event", ago(&room["lastEventAt"])),
         ("events", format!("{}, {} a second", text(room, "events"), rate(&room["eventsPerSecond"]))),
         ("messages", format!("{}, {} a second", text(room, "messages"), rate(&room["messagesPerSecond"]))),

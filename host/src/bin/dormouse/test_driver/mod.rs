@@ -143,6 +143,7 @@ impl Driver {
             }
             Command::ExportUser { user, after } => return Ok(room.export_user(DataOf { user: user.into(), after })),
             Command::EraseUser { user, after } => return Ok(room.erase_user(DataOf { user: user.into(), after })),
+            Command::Migrate { from } => return Ok(room.migrate(from)),
             Command::Advance { ms } => return room.advance(ms),
             Command::Fire { timer } => return Ok(room.fire(timer.into())),
             Command::Replay => return room.replay(),

@@ -82,6 +82,9 @@ pub(super) enum Command {
         user: String,
         after: Option<String>,
     },
+    Migrate {
+        from: u32,
+    },
     Advance {
         ms: u64,
     },
@@ -335,7 +338,8 @@ pub(super) fn decision(decision: Decision) -> Value {
 /// The name of a failure's kind.
 pub(super) fn kind(failure: &TurnFailure) -> &'static str {
     match failure {
-        TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
+        TurnFailure::Guest(_) | TurnFailure::Wake(_) | TurnFailure::DataVersion { .. } => "guest",
+        TurnFailure::Migration { cause, .. } => kind(cause),
         TurnFailure::Cpu { .. } => "cpu",
         TurnFailure::Memory { .. } => "memory",
         TurnFailure::Tables { .. } => "tables",

@@ -240,6 +240,13 @@ impl TestRoom {
         self.plain(Event::EraseUser(of))
     }
 
+    /// Migrates the data as if it had this version, with a new instance, as a host does after a deploy.
+    pub(super) fn migrate(&mut self, from: u32) -> Result<Value, Ended> {
+        self.hibernate();
+        self.kind.check_data(Some(from))?;
+        self.plain(Event::Migrate(Some(from)))
+    }
+
     /// Moves the clock. Timers that become due fire, each at its time.
     pub(super) fn advance(&mut self, ms: u64) -> CommandResult {
         let end = self.now.checked_add(ms).context("a test takes less than 500 million years")?;
@@ -340,6 +347,7 @@ impl TestRoom {
             Answer::Response(response) => self.done(json!({ "response": protocol::Response::from(response) })),
             Answer::Exported(exported) => self.done(json!({ "items": exported.items, "next": exported.next })),
             Answer::Erased(erased) => self.done(json!({ "items": erased.items, "next": erased.next })),
+            Answer::Migrated(version) => self.done(json!({ "data_version": version })),
             Answer::None | Answer::Accept | Answer::Refuse(..) => self.done(json!({})),
         }
     }
