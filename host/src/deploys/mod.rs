@@ -27,7 +27,7 @@ use crate::guest::{CompiledRoom, CompiledRouter, Engine, LoadError, component_ha
 use crate::limits::{COMPONENT_BYTES, MAX_SETTLE_AFTER, SETTLE_AFTER};
 use crate::lock::Lock;
 use crate::rollout::{Progress, Rollout, Selection};
-use crate::room::Rooms;
+use crate::room::{Rooms, Tried};
 
 pub use error::DeployError;
 pub use journal::{BadDeploys, Candidate, Failure, Journal, Kept, Record};
@@ -61,6 +61,10 @@ pub struct Deployed {
     pub canary: bool,
     /// How many rooms it was tried on, with copies of their storage.
     pub tried_rooms: usize,
+    /// How many of these it has migrated.
+    pub migrated_rooms: usize,
+    /// Why the code before cannot run on migrated data: such a room cannot return to it. Absent if it can.
+    pub no_way_back: Option<String>,
 }
 
 /// The deploys of one host. Cheap to clone.
@@ -186,18 +190,21 @@ impl Deploys {
         })
         .await;
         let versions = progress.versions();
-        let deployed = |changed, tried_rooms| Deployed {
+        let deployed = |changed, tried: &Tried| Deployed {
             target: target.clone(),
             version: version.hash.clone(),
             changed,
             canary: !selection.is_all(),
-            tried_rooms,
+            tried_rooms: tried.rooms,
+            migrated_rooms: tried.migrated,
+            no_way_back: tried.no_way_back.as_ref().map(ToString::to_string),
         };
+        let mut tried = Tried::default();
         let is_same = |hash: &str| hash == version.hash;
         match &versions.candidate {
             Some((hash, current)) if is_same(hash) => {
                 if *current == selection {
-                    return Ok(deployed(false, 0));
+                    return Ok(deployed(false, &tried));
                 }
                 let settle_after_ms = millis(settle_after);
                 let candidate = Candidate { version: version.clone(), selection: selection.clone(), settle_after_ms };
@@ -210,15 +217,14 @@ impl Deploys {
                     version = short(&version.hash),
                     "the deploy takes other rooms"
                 );
-                return Ok(deployed(true, 0));
+                return Ok(deployed(true, &tried));
             }
-            None if is_same(&versions.stable) => return Ok(deployed(false, 0)),
+            None if is_same(&versions.stable) => return Ok(deployed(false, &tried)),
             _ => {}
         }
         let (wasm, compiled) = self.compile(&target, wasm).await?;
-        let mut tried_rooms = 0;
         if let Compiled::Room(room) = &compiled {
-            tried_rooms = self.0.rooms.try_code(&target, room).await?;
+            tried = self.0.rooms.try_code(&target, room).await?;
         }
         // A deploy to all rooms that is under way is what has run up to now.
         if versions.candidate.as_ref().is_some_and(|(_, current)| current.is_all()) {
@@ -254,7 +260,7 @@ impl Deploys {
         .await?;
         if is_stable {
             progress.cancel();
-            return Ok(deployed(true, 0));
+            return Ok(deployed(true, &tried));
         }
         match compiled {
             Compiled::Room(room) => {
@@ -265,8 +271,9 @@ impl Deploys {
         }
         self.watch(&target, &candidate);
         let (canary, version) = (!selection.is_all(), short(&version.hash));
-        tracing::info!(target = target.as_str(), version, canary, tried_rooms, "deployed");
-        Ok(deployed(true, tried_rooms))
+        let (tried_rooms, migrated_rooms) = (tried.rooms, tried.migrated);
+        tracing::info!(target = target.as_str(), version, canary, tried_rooms, migrated_rooms, "deployed");
+        Ok(deployed(true, &tried))
     }
 
     /// Returns to the version before: the stable one if a deploy is under way, or else the one that ran before. All
@@ -288,6 +295,8 @@ impl Deploys {
             changed: true,
             canary: false,
             tried_rooms: 0,
+            migrated_rooms: 0,
+            no_way_back: None,
         };
         if let Some((candidate, _)) = &versions.candidate {
             self.write(target, |record| record.candidate = None).await?;

@@ -83,7 +83,7 @@ pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
 pub use seat::{Delivered, Seat};
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};
-pub use trial::TrialFailed;
+pub use trial::{TrialFailed, Tried};
 pub use wakefulness::AwakeBecause;
 
 use carriers::Carriers;

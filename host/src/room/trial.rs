@@ -1,5 +1,5 @@
-//! A trial before a deploy: new code wakes on copies of the storage of some rooms. Nothing that it does is kept, it
-//! reaches no network, and the rooms do not notice. `deploys` calls it.
+//! A trial before a deploy: new code migrates copies of the storage of some rooms, and wakes on them. Nothing that it
+//! does is kept, it reaches no network, and the rooms do not notice. `deploys` calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,19 +11,32 @@ use tracing::Instrument;
 
 use super::Rooms;
 use super::shared::Shared;
-use crate::clock;
+use crate::clock::{self, UnixMillis};
 use crate::guest::{
     CallError, CompiledRoom, LogLimiter, Moment, Outbound, PostError, TurnFailure, TurnResources, Waited,
 };
 use crate::limits::{INSTANCE_TIMEOUT, TRIAL_BYTES, TRIAL_ROOMS};
-use crate::model::{Address, Destination, Range, Request, Response, Storage, StorageFailed, Timers, Writes, scan_over};
+use crate::model::{
+    Address, Answer, Destination, Event, Range, Request, Response, Storage, StorageFailed, Timers, Writes, scan_over,
+};
 use crate::outbound::FetchError;
 use crate::random;
 use crate::store::Copied;
 
+/// How a trial went.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// On how many rooms with data.
+    pub rooms: usize,
+    /// How many of them were migrated.
+    pub migrated: usize,
+    /// Why the present code cannot run on migrated data, if it cannot: such a room has no way back.
+    pub no_way_back: Option<TurnFailure>,
+}
+
 /// The reason why new code must not be deployed.
 #[derive(Debug, thiserror::Error)]
-#[error("it cannot wake on a copy of the storage of {room}: {failure}")]
+#[error("it cannot {} a copy of the storage of {room}: {failure}", attempted(.failure))]
 pub struct TrialFailed {
     /// The address of the room, or "a room without data".
     pub room: String,
@@ -31,30 +44,41 @@ pub struct TrialFailed {
     pub failure: TurnFailure,
 }
 
+fn attempted(failure: &TurnFailure) -> &'static str {
+    if failure.is_of_data() { "migrate" } else { "wake on" }
+}
+
 impl Rooms {
-    /// Wakes new code of a namespace on a room without data, and on copies of the storage of recent rooms. Returns the
-    /// number of these rooms. A room on which the present code cannot wake either does not count against the new code,
-    /// nor does one whose `wake` makes calls, which have no answer here.
+    /// Wakes new code of a namespace on a room without data, and on copies of the storage of recent rooms, which it
+    /// migrates first. A room on which the present code cannot wake either does not count against the new code, nor
+    /// does one whose `wake` makes calls, which have no answer here.
     ///
     /// Limit: [`TRIAL_ROOMS`] rooms, each with at most [`TRIAL_BYTES`] of storage.
-    pub async fn try_code(&self, namespace: &str, new: &CompiledRoom) -> Result<usize, TrialFailed> {
-        let Some(settings) = self.0.namespaces.get(namespace) else { return Ok(0) };
+    pub async fn try_code(&self, namespace: &str, new: &CompiledRoom) -> Result<Tried, TrialFailed> {
+        let Some(settings) = self.0.namespaces.get(namespace) else { return Ok(Tried::default()) };
         let present = settings.code.present().component.clone();
         let trial =
             Trial { shared: &self.0, config: settings.config.clone(), message_out_bytes: settings.message_out_bytes };
         let without_data = "a-new-room";
         if let Ok(address) = Address::new(namespace, without_data) {
-            let copied = Copied { incarnation: random::number(), entries: Writes::new(), timers: Timers::default() };
+            let (entries, timers) = (Writes::new(), Timers::default());
+            let copied = Copied { incarnation: random::number(), entries, timers, data_version: None };
             trial.compare("a room without data", &address, Arc::new(copied), new, &present).await?;
         }
-        let mut tried = 0;
+        let mut tried = Tried::default();
         for address in recent(&self.0, namespace) {
             let (store, of) = (self.0.store.clone(), address.clone());
             let copied = tokio::task::spawn_blocking(move || store.copy(&of, TRIAL_BYTES)).await;
             // A room that cannot be read is not the fault of the new code, and says so when it is used.
             let Ok(Ok(Some(copied))) = copied else { continue };
-            trial.compare(&address.to_string(), &address, Arc::new(copied), new, &present).await?;
-            tried += 1;
+            let stored = copied.data_version;
+            let after = trial.compare(&address.to_string(), &address, Arc::new(copied), new, &present).await?;
+            tried.rooms += 1;
+            let Some(migrated) = after.filter(|copied| copied.data_version != stored) else { continue };
+            tried.migrated += 1;
+            if tried.no_way_back.is_none() {
+                tried.no_way_back = trial.wake(&address, migrated, &present).await.err();
+            }
         }
         Ok(tried)
     }
@@ -79,7 +103,9 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Fails if only the new code cannot wake.
+    /// Returns the data as the new code has left it; absent if that cannot wake.
+    ///
+    /// Fails: if only the new code cannot wake.
     async fn compare(
         &self,
         room: &str,
@@ -87,43 +113,105 @@ impl Trial<'_> {
         copied: Arc<Copied>,
         new: &CompiledRoom,
         present: &CompiledRoom,
-    ) -> Result<(), TrialFailed> {
-        let Some(failure) = self.wake(address, &copied, new).await else { return Ok(()) };
-        match self.wake(address, &copied, present).await {
-            Some(same) if same.is_like(&failure) => Ok(()),
+    ) -> Result<Option<Arc<Copied>>, TrialFailed> {
+        let failure = match self.wake(address, copied.clone(), new).await {
+            Ok(after) => return Ok(after),
+            Err(failure) => failure,
+        };
+        match self.wake(address, copied, present).await {
+            Err(same) if same.is_like(&failure) => Ok(None),
             _ => Err(TrialFailed { room: room.to_owned(), failure }),
         }
     }
 
-    /// The failure to wake, if there is one.
-    async fn wake(&self, address: &Address, copied: &Arc<Copied>, code: &CompiledRoom) -> Option<TurnFailure> {
+    /// Migrates the data if the code needs that, and wakes. Returns the data as it is then; absent if that could not be
+    /// tried.
+    async fn wake(
+        &self,
+        address: &Address,
+        copied: Arc<Copied>,
+        code: &CompiledRoom,
+    ) -> Result<Option<Arc<Copied>>, TurnFailure> {
         if self.shared.instances.available_permits() == 0 {
             self.shared.make_space();
         }
         // A host without a free instance has no place for a trial.
         let permit = self.shared.instances.clone().acquire_owned();
-        let _permit = clock::timeout(INSTANCE_TIMEOUT, permit).await.ok()?.expect("the semaphore is never closed");
+        let Ok(permit) = clock::timeout(INSTANCE_TIMEOUT, permit).await else { return Ok(None) };
+        let _permit = permit.expect("the semaphore is never closed");
         let no_network = Arc::new(NoNetwork::default());
-        let resources = TurnResources {
+        let lent = Lent {
             address: address.clone(),
+            config: self.config.clone(),
+            message_out_bytes: self.message_out_bytes,
+            outbound: code.is_connected().then(|| no_network.clone() as Arc<dyn Outbound>),
+            now: self.shared.timeline.now(),
+        };
+        let (code, log_limiter) = (code.clone(), Arc::new(LogLimiter::new(0)));
+        let span = tracing::info_span!("trial", room = %address);
+        let wake = async move {
+            let migrated = lent.migrate(&copied, &code, &log_limiter).await?;
+            code.try_wake(lent.resources(&migrated), lent.moment(), &log_limiter).await.map(|()| migrated)
+        };
+        let woken = self.shared.long_turns.run(Box::pin(wake.instrument(span)), || {}).await;
+        match woken {
+            Ok(migrated) => Ok(Some(migrated)),
+            Err(_) if no_network.was_asked.load(Ordering::Relaxed) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Everything that is lent to the code, beside the data of the room.
+struct Lent {
+    address: Address,
+    config: Arc<BTreeMap<String, String>>,
+    message_out_bytes: usize,
+    outbound: Option<Arc<dyn Outbound>>,
+    now: UnixMillis,
+}
+
+impl Lent {
+    /// The data after the migration; the same if it needs none.
+    async fn migrate(
+        &self,
+        copied: &Arc<Copied>,
+        code: &CompiledRoom,
+        log_limiter: &Arc<LogLimiter>,
+    ) -> Result<Arc<Copied>, TurnFailure> {
+        if code.check_data(copied.data_version)?.is_some() {
+            return Ok(copied.clone());
+        }
+        let event = Event::Migrate(copied.data_version);
+        let instance = code.instantiate(log_limiter).await?;
+        let turn = instance.run(self.resources(copied), event, self.moment()).await.turn?;
+        let Answer::Migrated(version) = turn.answer else { unreachable!("it is the answer to this event") };
+        let (mut entries, mut timers) = (copied.entries.clone(), copied.timers.clone());
+        entries.extend(turn.changes.writes);
+        turn.changes.timers.into_iter().for_each(|(name, timer)| timers.apply(&name, timer));
+        let data_version = copied.data_version.map(|_| version);
+        Ok(Arc::new(Copied { incarnation: copied.incarnation, entries, timers, data_version }))
+    }
+
+    fn resources(&self, copied: &Arc<Copied>) -> Box<TurnResources> {
+        Box::new(TurnResources {
+            address: self.address.clone(),
             incarnation: copied.incarnation,
             config: self.config.clone(),
             sockets: Default::default(),
             timers: copied.timers.clone(),
             storage: Arc::new(CopiedStorage(copied.clone())),
             message_out_bytes: self.message_out_bytes,
-            outbound: code.is_connected().then(|| no_network.clone() as Arc<dyn Outbound>),
+            outbound: self.outbound.clone(),
             commits_before: 0,
             posts_waiting: 0,
             turn: 0,
             requested_by: None,
-        };
-        let moment = Moment { now: self.shared.timeline.now(), seed: random::bytes() };
-        let (code, log_limiter) = (code.clone(), Arc::new(LogLimiter::new(0)));
-        let span = tracing::info_span!("trial", room = %address);
-        let wake = async move { code.try_wake(Box::new(resources), moment, &log_limiter).await }.instrument(span);
-        let woken = self.shared.long_turns.run(Box::pin(wake), || {}).await;
-        woken.err().filter(|_| !no_network.was_asked.load(Ordering::Relaxed))
+        })
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.now, seed: random::bytes() }
     }
 }
 

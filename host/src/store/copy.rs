@@ -14,6 +14,8 @@ pub struct Copied {
     pub entries: Writes,
     /// Its timers.
     pub timers: Timers,
+    /// The version of its data; absent if it has none.
+    pub data_version: Option<u32>,
 }
 
 impl Store {
@@ -33,7 +35,8 @@ impl Store {
                     bytes <= max_bytes
                 })?;
                 let timers = records::timers(disk, record.id)?.collect();
-                Ok((bytes <= max_bytes).then_some(Copied { incarnation, entries, timers }))
+                let data_version = Some(record.data_version);
+                Ok((bytes <= max_bytes).then_some(Copied { incarnation, entries, timers, data_version }))
             };
             read().map_err(|error| unreadable("the data", address, &error))
         })

@@ -86,11 +86,23 @@ fn said(answer: &Value, is_rollback: bool) -> String {
         (true, ..) => format!("{target}: rolled back to {version}"),
         (_, false, _) => format!("{target}: {version} is there already"),
         _ if answer["target"] == ROUTER => format!("{target}: the next request takes {version}; see --status"),
-        (_, _, true) => {
-            format!("{target}: some rooms take {version}, each at its next event (tried on {tried}); see --status")
-        }
-        (_, _, false) => {
-            format!("{target}: each room takes {version} at its next event (tried on {tried}); see --status")
+        (_, _, canary) => {
+            let to = match canary {
+                true => format!("some rooms take {version}, each at its next event"),
+                false => format!("each room takes {version} at its next event"),
+            };
+            let migrated = match answer["migrated_rooms"].as_u64() {
+                Some(rooms) if rooms > 0 => format!(", of which {rooms} were migrated"),
+                _ => String::new(),
+            };
+            let said = format!("{target}: {to} (tried on {tried}{migrated}); see --status");
+            match answer["no_way_back"].as_str() {
+                Some(reason) => format!(
+                    "{said}\nA room that it has migrated cannot return to the version before: {}",
+                    table::shown(reason)
+                ),
+                None => said,
+            }
         }
     }
 }
@@ -111,7 +123,7 @@ async fn status(args: &Deploy, client: &AdminClient) -> anyhow::Result<()> {
     args.admin.print(&answer, |answer| {
         let deploys = answer["deploys"].as_array().map(Vec::as_slice).unwrap_or_default();
         let rows = deploys.iter().flat_map(rows).collect::<Vec<_>>();
-        table::print_table(&["TARGET", "VERSION", "STATE", "SINCE", "ROOMS"], &rows)?;
+        table::print_table(&["TARGET", "VERSION", "STATE", "SINCE", "ROOMS", "MIGRATED"], &rows)?;
         for deploy in deploys {
             let failure = &deploy["last_failure"];
             if let Some(reason) = failure["reason"].as_str() {
@@ -134,13 +146,15 @@ async fn status(args: &Deploy, client: &AdminClient) -> anyhow::Result<()> {
 /// A row for each version of a target.
 fn rows(deploy: &Value) -> Vec<Vec<String>> {
     let items = |key: &str| deploy[key].as_array().map(Vec::as_slice).unwrap_or_default();
-    let rooms = |hash: &Value| {
+    let rooms = |hash: &Value, key: &str| {
         let found = items("rooms").iter().find(|rooms| rooms["hash"] == *hash);
-        found.map_or("0".to_owned(), |rooms| rooms["rooms"].to_string())
+        found.map_or("0".to_owned(), |rooms| rooms[key].to_string())
     };
     let row = |version: &Value, state: String| {
         let target = deploy["target"].as_str().unwrap_or_default().to_owned();
-        vec![target, short(&version["hash"]).to_owned(), state, time(&version["since"]), rooms(&version["hash"])]
+        let hash = &version["hash"];
+        let (running, migrated) = (rooms(hash, "rooms"), rooms(hash, "migrated"));
+        vec![target, short(hash).to_owned(), state, time(&version["since"]), running, migrated]
     };
     let (version, candidate) = (&deploy["version"], &deploy["candidate"]);
     let configured = |version: &Value| if version["configured"] == true { ", of the configuration" } else { "" };
@@ -157,7 +171,8 @@ fn rows(deploy: &Value) -> Vec<Vec<String>> {
     let earlier = items("versions").iter().filter(|version| !is_shown(&version["hash"]));
     rows.extend(earlier.map(|version| row(version, format!("kept{}", configured(version)))));
     let is_kept = |hash: &Value| items("versions").iter().any(|version| version["hash"] == *hash);
-    let older = items("rooms").iter().filter(|rooms| !is_shown(&rooms["hash"]) && !is_kept(&rooms["hash"]));
+    let running = items("rooms").iter().filter(|rooms| rooms["rooms"].as_u64() > Some(0));
+    let older = running.filter(|rooms| !is_shown(&rooms["hash"]) && !is_kept(&rooms["hash"]));
     rows.extend(older.map(|rooms| row(rooms, "until the next event".into())));
     rows
 }
