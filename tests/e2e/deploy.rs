@@ -25,13 +25,14 @@ use tempfile::TempDir;
 use crate::admin::{admin, command, failure, printed};
 use crate::command_line;
 use crate::harness::{self, Answer, Client, Server, within};
+use crate::seeds::rounds;
 use crate::wat_components::Module;
 
 /// Short turns, so that a version that loops is noticed soon.
-const CONFIG: &str = "[limits]\nturn_cpu = \"200ms\"\n[namespaces.ROOMS]\ncomponent = \"room.wasm\"\n";
+pub(crate) const CONFIG: &str = "[limits]\nturn_cpu = \"200ms\"\n[namespaces.ROOMS]\ncomponent = \"room.wasm\"\n";
 
 /// A version of a test component, by its name and the word for its misbehaviour.
-fn of(component: &[u8], name: &str, word: &str) -> Vec<u8> {
+pub(crate) fn of(component: &[u8], name: &str, word: &str) -> Vec<u8> {
     let marker = b"behaviour:v1 good";
     let mut wasm = component.to_vec();
     let places = wasm.windows(marker.len()).enumerate().filter(|(_, bytes)| bytes == marker).map(|(at, _)| at);
@@ -42,43 +43,43 @@ fn of(component: &[u8], name: &str, word: &str) -> Vec<u8> {
     wasm
 }
 
-fn version(name: &str, word: &str) -> Vec<u8> {
+pub(crate) fn version(name: &str, word: &str) -> Vec<u8> {
     of(VERSIONED, name, word)
 }
 
-fn directory(component: &[u8]) -> Arc<TempDir> {
+pub(crate) fn directory(component: &[u8]) -> Arc<TempDir> {
     let directory = Arc::new(TempDir::new().unwrap());
     fs::write(directory.path().join("room.wasm"), component).unwrap();
     directory
 }
 
-async fn start() -> Server {
+pub(crate) async fn start() -> Server {
     Server::in_directory(directory(&version("v1", "good")), CONFIG).await
 }
 
 /// Deploys with parameters such as `?canary=5%25`.
-async fn try_deploy(server: &Server, target: &str, wasm: &[u8]) -> Answer {
+pub(crate) async fn try_deploy(server: &Server, target: &str, wasm: &[u8]) -> Answer {
     harness::request(server.admin_address(), Method::POST, &format!("/deploys/{target}"), &[], wasm).await
 }
 
-async fn deploy(server: &Server, target: &str, wasm: &[u8]) -> Value {
+pub(crate) async fn deploy(server: &Server, target: &str, wasm: &[u8]) -> Value {
     let answer = try_deploy(server, target, wasm).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
 
-async fn roll_back(server: &Server, target: &str) -> Answer {
+pub(crate) async fn roll_back(server: &Server, target: &str) -> Answer {
     admin(server, Method::POST, &format!("/deploys/{target}/rollback"), "").await
 }
 
-async fn status(server: &Server, target: &str) -> Value {
+pub(crate) async fn status(server: &Server, target: &str) -> Value {
     let all = admin(server, Method::GET, "/deploys", "").await.json();
     let found = all["deploys"].as_array().unwrap().iter().find(|deploy| deploy["target"] == target);
     found.cloned().unwrap_or_else(|| panic!("{target} is not in {all}"))
 }
 
 /// Waits until the status of `ROOMS` is as wanted.
-async fn wait_for(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn wait_for(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
     within(async {
         loop {
             let status = status(server, "ROOMS").await;
@@ -92,14 +93,14 @@ async fn wait_for(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// Joins a room, and returns the version that let the client in.
-async fn join(server: &Server, room: &str, name: &str) -> (Client, String) {
+pub(crate) async fn join(server: &Server, room: &str, name: &str) -> (Client, String) {
     let mut client = server.join(room, name).await;
     let hello = client.recv_type("hello").await;
     (client, hello["version"].as_str().unwrap().to_owned())
 }
 
 /// Sends a message, and returns it as the room has numbered it.
-async fn say(client: &mut Client, text: &str) -> Value {
+pub(crate) async fn say(client: &mut Client, text: &str) -> Value {
     client.send(text).await;
     loop {
         let received = client.recv().await;
@@ -117,12 +118,13 @@ async fn version_of(server: &Server, room: &str) -> String {
 }
 
 /// Talks in a room until told to stop: keeps some messages on their way, and checks that everything arrives once and in
-/// order. Returns the number of its own messages, and the versions that it has met.
+/// order, and each migration once and before all that follows it. Returns the number of its own messages, and the
+/// versions that it has met.
 async fn talk(server: &Server, room: &str, name: &str, stop: &AtomicBool) -> (u64, BTreeSet<String>) {
     const WINDOW: u64 = 4;
     let (mut client, _) = join(server, room, name).await;
     let (mut sent, mut received, mut last) = (0, 0, None);
-    let mut versions = BTreeSet::new();
+    let (mut versions, mut data) = (BTreeSet::new(), None);
     let user = format!("id-{name}");
     loop {
         let is_over = stop.load(Ordering::Relaxed);
@@ -137,7 +139,13 @@ async fn talk(server: &Server, room: &str, name: &str, stop: &AtomicBool) -> (u6
             return (sent, versions);
         }
         let message = client.recv().await;
-        assert_eq!(message["type"], "numbered", "{message}");
+        if message["type"] == "migrated" {
+            let from = message["from"].as_u64();
+            assert!(data.is_none() || data == from, "{name} in {room}: {message} after {data:?}");
+            data = message["to"].as_u64();
+            continue;
+        }
+        assert_eq!(message["type"], "numbered", "{name} in {room}: {message}");
         let seq = message["seq"].as_u64().unwrap();
         assert!(last.is_none_or(|last| seq == last + 1), "{name} in {room}: {message} after {last:?}");
         last = Some(seq);
@@ -149,6 +157,24 @@ async fn talk(server: &Server, room: &str, name: &str, stop: &AtomicBool) -> (u6
     }
 }
 
+/// The deploys of the next test, in turn: how each version behaves, and whether its data has another version than that
+/// of the code before.
+const UNDER_LOAD: [(&str, bool); 12] = [
+    ("trap", false),
+    ("good", true),
+    ("loop", true),
+    ("good", false),
+    ("migrate-trap", true),
+    ("grow", false),
+    ("good", true),
+    ("migrate-refuse", true),
+    ("refuse-sockets", true),
+    ("good", true),
+    ("migrate-loop", true),
+    ("migrate-grow", true),
+];
+
+/// `make durability ROUNDS=50 ARGS=deploys_under_load` deploys 50 times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deploys_under_load_lose_double_and_reorder_nothing() {
     const ROOMS: usize = 6;
@@ -159,42 +185,45 @@ async fn deploys_under_load_lose_double_and_reorder_nothing() {
     let talking = talking
         .map(async |(room, member)| talk(&server, &format!("r{room}"), &format!("m{room}-{member}"), &stop).await);
     let deploying = async {
-        for number in 2..=25 {
-            let name = format!("v{number}");
-            let word = ["good", "trap", "good", "loop", "good", "grow", "good", "refuse-sockets"][number % 8];
-            deploy(&server, "ROOMS", &version(&name, word)).await;
+        let (mut data, mut good) = (0, BTreeSet::from(["v1".to_owned()]));
+        let deploys = UNDER_LOAD.into_iter().cycle().take(usize::try_from(rounds(12)).unwrap());
+        for ((word, migrates), number) in deploys.chain([("good", true)]).zip(2..) {
+            let (name, of_new) = (format!("v{number}"), data + u32::from(migrates));
+            let wasm = version(&name, &format!("{word} {of_new}"));
+            println!("deploy {number}: {word}, data {of_new}");
+            deploy(&server, "ROOMS", &wasm).await;
             if word == "good" {
                 // Each room has a message with it.
                 for room in 0..ROOMS {
                     assert_eq!(version_of(&server, &format!("r{room}")).await, name);
                 }
+                data = of_new;
+                good.insert(name);
             } else {
-                let hash = component_hash(&version(&name, word));
+                let hash = component_hash(&wasm);
                 wait_for(&server, |status| status["last_failure"]["hash"] == hash.as_str()).await;
             }
             // Checked and refused: nothing changes.
-            try_deploy(&server, "ROOMS", &version("bad", "refuse-wake")).await.is_problem(422);
-        }
-        deploy(&server, "ROOMS", &version("last", "good")).await;
-        for room in 0..ROOMS {
-            assert_eq!(version_of(&server, &format!("r{room}")).await, "last");
+            try_deploy(&server, "ROOMS", &version("bad", &format!("refuse-wake {data}"))).await.is_problem(422);
         }
         stop.store(true, Ordering::Relaxed);
+        (data, good)
     };
-    let (talked, ()) = tokio::join!(join_all(talking), deploying);
+    let (talked, (data, good)) = tokio::join!(join_all(talking), deploying);
     let (mut sent, mut seen) = (vec![0; ROOMS], BTreeSet::new());
     for (nth, (own, versions)) in talked.into_iter().enumerate() {
         sent[nth / MEMBERS] += own;
         seen.extend(versions);
     }
-    assert!(seen.len() > 10, "{seen:?}");
-    let is_good = |name: &String| name == "last" || name[1..].parse::<u32>().is_ok_and(|n| n == 1 || n % 2 == 0);
-    assert!(seen.iter().all(is_good), "failed turns left something: {seen:?}");
+    assert!(seen.is_subset(&good), "failed turns left something: {seen:?}");
+    assert!(seen.len() > good.len() / 2, "{seen:?} of {good:?}");
     for (room, sent) in sent.into_iter().enumerate() {
         let answer = server.api(Method::GET, &format!("/rooms/r{room}/messages"), "ana", "").await.json();
         // Members have left meanwhile, and each was numbered too.
         let last = answer["last"].as_u64().unwrap();
         assert!((sent..=sent + MEMBERS as u64).contains(&last), "{sent} were sent to r{room}, which has {answer}");
+        let migrations = (0..data).map(|from| [from, from + 1]).collect::<Vec<_>>();
+        assert_eq!(answer["migrations"], json!(migrations), "r{room}");
     }
 }
 
@@ -241,7 +270,7 @@ async fn rooms_that_have_taken_failing_code_return_to_the_old_one() {
     let returned = say(&mut good, "two").await;
     assert_eq!((&returned["version"], &returned["seq"]), (&json!("v1"), &json!(2)));
     let status = wait_for(&server, |status| !status["last_failure"].is_null()).await;
-    assert_eq!(status["rooms"], json!([{ "hash": component_hash(&version("v1", "good")), "rooms": 2 }]));
+    assert_eq!(status["rooms"], json!([{ "hash": component_hash(&version("v1", "good")), "rooms": 2, "migrated": 0 }]));
 }
 
 #[tokio::test]

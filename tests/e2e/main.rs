@@ -45,6 +45,7 @@ mod limits;
 mod logging;
 mod machines;
 mod makefile;
+mod migration;
 mod new_command;
 mod operate;
 mod ordering;

@@ -72,7 +72,7 @@ async fn import_at(admin: SocketAddr, room: &str, file: &str, args: &[&str]) -> 
     tokio::task::spawn_blocking(run).await.expect("the command runs")
 }
 
-async fn export(server: &Server, room: &str) -> String {
+pub(crate) async fn export(server: &Server, room: &str) -> String {
     printed(&command(server, &["rooms", "export", room]).await)
 }
 
