@@ -13,6 +13,8 @@ export const CloseCode = Object.freeze({
   policy: 1008,
   messageTooBig: 1009,
   roomFailed: 1011,
+  /** Another server has the room now. */
+  roomMoved: 1012,
   overloaded: 1013,
   badFirstFrame: 4400,
   unauthorized: 4401,

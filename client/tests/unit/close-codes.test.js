@@ -22,7 +22,9 @@ describe("the step after a close", () => {
   );
 
   test("the codes are those of the protocol and two local ones", () => {
-    expect(Object.values(CloseCode)).toEqual([1001, 1002, 1006, 1008, 1009, 1011, 1013, 4400, 4401, 4403, 4408, 4429]);
+    expect(Object.values(CloseCode)).toEqual([
+      1001, 1002, 1006, 1008, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4408, 4429,
+    ]);
     expect(Object.isFrozen(CloseCode)).toBe(true);
   });
 });

@@ -73,6 +73,9 @@ impl ClientKind {
 /// The close code of a socket that the operator closed. The client may come back.
 pub const CLOSED_BY_OPERATOR: u16 = 4410;
 
+/// The close code of a socket whose room another server has now. The client comes back.
+pub const ROOM_MOVED: u16 = 1012;
+
 /// The connection of one client.
 #[derive(Clone)]
 pub struct Socket {
