@@ -11,6 +11,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use dormouse::model::{Address, Changes, Writes};
 use dormouse::store::{CommitError, CommitListener, Receipt, Store, StoreOptions};
+use futures_util::FutureExt;
 
 use fixture::{Room, Router, chat_line};
 
@@ -58,7 +59,11 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
     let (done, is_done) = channel();
     let waiting = Arc::new(Done(done));
     let mut logs = (0..rooms)
-        .map(|room| store.room(&Address::new("BENCH", &room.to_string()).expect("a good name")).expect("it opens").log)
+        .map(|room| {
+            let address = Address::new("BENCH", &room.to_string()).expect("a good name");
+            let opened = store.open_room(&address, None).now_or_never().expect("an embedded store opens rooms at once");
+            opened.expect("it opens").log
+        })
         .collect::<Vec<_>>();
     let value = Bytes::from(vec![7; 200]);
     let writes = Writes::from([("a".into(), Some(value.clone())), ("b".into(), Some(value))]);

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_filter_without_a_known_target_is_refused_with_advice() {
         for good in [
-            "dormouse::edge=debug,dormouse::store::group=trace",
+            "dormouse::edge=debug,dormouse::store::fjall=trace",
             "dormouse::sto=debug",
             "wasmtime_wasi=debug,h2=info",
             "server=info,room=debug",
@@ -189,7 +189,7 @@ mod tests {
         }
         for (bad, says) in [
             ("dormouse::stoer=debug", "did you mean `dormouse::store`?"),
-            ("info,dormouse::stor::group=debug", "did you mean `dormouse::store::group`?"),
+            ("info,dormouse::stor::fjall=debug", "did you mean `dormouse::store::fjall`?"),
             ("dormouse::nowhere=debug", "The parts that log are dormouse::"),
             ("dormouse::nowhere=debug", "dormouse::store"),
             ("dormouse::stoer[room]=debug", "`dormouse::stoer` logs nothing"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dormouse::model::{Address, Range, Storage};
 use dormouse::store::{OpenError, Store, StoreOptions};
+use futures_util::FutureExt;
 use hyper::Method;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -58,7 +59,9 @@ fn read_store(store: &Store) -> Result<StoreContent, String> {
     let mut everything = StoreContent::new();
     let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
     for name in store.names("ROOMS", None, 100).map_err(|error| error.to_string())? {
-        let room = store.room(&Address::new("ROOMS", &name).expect("it was one")).map_err(|error| error.to_string())?;
+        let address = Address::new("ROOMS", &name).expect("it was one");
+        let opened = store.open_room(&address, None).now_or_never().expect("an embedded store opens rooms at once");
+        let room = opened.map_err(|error| error.to_string())?;
         // The number of its last commit shows commits that left nothing else.
         everything.insert((name.clone(), b"commits".into()), room.log.number().to_be_bytes().into());
         let reader = room.log.reader();

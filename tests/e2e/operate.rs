@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use dormouse::limits;
 use dormouse::model::{Address, Changes, Writes};
 use dormouse::store::{CommitError, CommitListener, Receipt, Store, StoreOptions};
+use futures_util::FutureExt;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -647,7 +648,9 @@ fn store_rooms(data: &Path, count: u64) {
     let (durable, is_durable) = channel();
     let listener = Arc::new(Counted(durable));
     for number in 0..count {
-        let mut log = store.room(&Address::new("ROOMS", &format!("room-{number:07}")).unwrap()).unwrap().log;
+        let address = Address::new("ROOMS", &format!("room-{number:07}")).unwrap();
+        let opened = store.open_room(&address, None).now_or_never().expect("an embedded store opens rooms at once");
+        let mut log = opened.unwrap().log;
         let writes = Writes::from([("key".into(), Some("value".into()))]);
         log.commit(1, Changes { writes, ..Changes::default() }, listener.clone()).unwrap();
         // Not all of them wait at once.

@@ -18,7 +18,7 @@ use crate::outbound::FetchError;
 /// A pending call. It fails if the storage of the room has failed; then the turn must not go on.
 pub type Waited<T> = Pin<Box<dyn Future<Output = Result<T, StorageFailed>> + Send>>;
 
-/// The outbound interface of a room. Everything waits until commit `after` is durable, and ends at `until`.
+/// The outbound interface of a room. Everything waits until position `after` is confirmed, and ends at `until`.
 pub trait Outbound: Send + Sync {
     /// Calls another room.
     fn call(
@@ -100,7 +100,7 @@ pub(super) struct CallsMade {
 pub(super) struct CallBudget {
     /// Absent for a room without outbound imports.
     pub(super) outbound: Option<Arc<dyn Outbound>>,
-    /// The commit that must be durable before anything leaves.
+    /// The position of the room that must be confirmed before anything leaves.
     pub(super) after: u64,
     pub(super) calls: CallsMade,
     /// Free space for answers that the guest has not read, in bytes.

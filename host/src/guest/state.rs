@@ -42,8 +42,8 @@ pub struct TurnResources {
     pub message_out_bytes: usize,
     /// Its outbound interface; absent if it has none.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// The commit that makes all earlier turns durable. Nothing leaves the room before that.
-    pub commits_before: u64,
+    /// The position of the commit or proof that confirms all earlier turns. Nothing leaves the room before that.
+    pub confirmed_by: u64,
     /// How many of its posts are not accepted yet.
     pub posts_waiting: usize,
     /// The number of the turn in this room, for the log.
@@ -146,7 +146,7 @@ impl StoreData {
         self.moment = moment;
         self.call_budget.calls = CallsMade::default();
         self.call_budget.outbound = resources.as_ref().and_then(|resources| resources.outbound.clone());
-        self.call_budget.after = resources.as_ref().map_or(0, |resources| resources.commits_before);
+        self.call_budget.after = resources.as_ref().map_or(0, |resources| resources.confirmed_by);
         self.read_only = false;
         self.resources = resources;
         self.rng = None;

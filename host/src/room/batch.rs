@@ -1,4 +1,4 @@
-//! The batch of a room: turns that have run and will share one commit.
+//! The batch of a room: turns that have run and will share one commit, or one proof if none of them wrote anything.
 //!
 //! While events wait, turns follow each other at once and their writes go into one commit. That is less work for the
 //! disk, and their outputs leave together. Each turn is still all or nothing, because only successful turns are added.
@@ -16,11 +16,14 @@ const TURNS: usize = 32;
 /// Most bytes that they may have written together: a disk writes them in about a millisecond.
 const BYTES: usize = 256 << 10;
 
-/// The next commit of a room.
+/// The next commit or proof of a room.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) changes: Changes,
+    /// Turns that wrote something.
     turns: usize,
+    /// Turns whose outputs or reply wait for this batch to be confirmed, because the store wants proofs.
+    speaking: usize,
     bytes: usize,
     /// New posts in this batch.
     posts: usize,
@@ -37,7 +40,12 @@ impl Batch {
         self.changes.extend(changes);
     }
 
-    /// How many turns it has.
+    /// Something that a turn says waits for this batch, even if nothing is written.
+    pub(super) fn add_speaking(&mut self) {
+        self.speaking += 1;
+    }
+
+    /// How many turns have written something.
     pub(super) fn turns(&self) -> usize {
         self.turns
     }
@@ -58,14 +66,19 @@ impl Batch {
         (self.posts..).zip(posts).map(number).collect()
     }
 
-    /// Whether there is nothing to write.
+    /// Whether there is nothing to commit and nothing to prove.
     pub(super) fn is_empty(&self) -> bool {
-        self.turns == 0
+        self.turns == 0 && self.speaking == 0
     }
 
-    /// Whether the batch should be committed now.
+    /// Whether there is something to commit. Otherwise a proof is enough.
+    pub(super) fn has_changes(&self) -> bool {
+        self.turns > 0
+    }
+
+    /// Whether the batch should be submitted now.
     pub(super) fn is_full(&self) -> bool {
-        self.turns >= TURNS || self.bytes >= BYTES
+        self.turns.max(self.speaking) >= TURNS || self.bytes >= BYTES
     }
 }
 

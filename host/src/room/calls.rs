@@ -1,7 +1,8 @@
 //! Calls of a room during a turn: to other rooms, and to servers. Posts are in `posts`.
 //!
-//! A call leaves only after the earlier commits of the room are durable, like all its outputs. It runs on its own task,
-//! so that the threads for long turns never wait for the network. The guest calls it through [`Outbound`].
+//! A call leaves only after the earlier commits of the room are durable, like all its outputs. If another node may own
+//! the room, it also waits for a proof of its own: the turn that makes it has no commit yet. It runs on its own task, so
+//! that the threads for long turns never wait for the network. The guest calls it through [`Outbound`].
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -21,6 +22,7 @@ use crate::limit_hits::Limit;
 use crate::lock::Lock;
 use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
+use crate::store::Prover;
 use crate::telemetry::Place;
 
 /// The outbound interface of one room.
@@ -29,6 +31,8 @@ struct RoomCalls {
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
+    /// Absent if no other node can own the room.
+    prover: Option<Prover>,
     /// The turn in its trace; absent if spans are off.
     place: Option<Place>,
     /// The permit to wait, once the turn has asked for it.
@@ -42,6 +46,7 @@ impl Shared {
         address: &Address,
         namespace: &Arc<Namespace>,
         mailbox: &Arc<Mailbox>,
+        prover: Option<Prover>,
         place: Option<Place>,
     ) -> Arc<dyn Outbound> {
         Arc::new(RoomCalls {
@@ -49,6 +54,7 @@ impl Shared {
             namespace: namespace.clone(),
             shared: Arc::downgrade(self),
             mailbox: Arc::downgrade(mailbox),
+            prover,
             place,
             wait_permit: Lock::default(),
         })
@@ -64,10 +70,11 @@ impl RoomCalls {
         Address::new(namespace, name).map_err(|_| CallError::NoSuchRoom)
     }
 
-    /// Runs `then` on its own task once `commit` is durable; it ends at `until` at the latest.
+    /// Runs `call` on its own task once the statement at `position` is confirmed, and a proof of this moment, if one is
+    /// needed; it ends at `until` at the latest.
     fn after<T: Send + 'static>(
         &self,
-        commit: u64,
+        position: u64,
         until: Instant,
         timed_out: T,
         call: impl AsyncFnOnceSend<T>,
@@ -75,10 +82,14 @@ impl RoomCalls {
         let (Some(shared), Some(mailbox)) = (self.shared.upgrade(), self.mailbox.upgrade()) else {
             return Box::pin(async { Err(StorageFailed("the host is gone".into())) });
         };
-        let durable = mailbox.output_gate.until_durable(commit);
+        let durable = mailbox.output_gate.until_confirmed(position);
+        let proof = self.prover.as_ref().map(Prover::prove);
         let runtime = shared.runtime.clone();
         let done = async move {
             durable.await.map_err(|_| StorageFailed("a commit before this call failed".into()))?;
+            if let Some(proof) = proof {
+                proof.await?;
+            }
             let remaining = until.saturating_duration_since(clock::monotonic());
             Ok(clock::timeout(remaining, call.run(shared)).await.unwrap_or(timed_out))
         };
@@ -113,6 +124,7 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
             | RequestError::NoMemory
             | RequestError::TooManyRooms
             | RequestError::Broken
+            | RequestError::Moved
             | RequestError::NoSpace
             | RequestError::Draining => CallError::Overloaded,
         })

@@ -34,6 +34,9 @@ pub enum RequestError {
     /// A commit of the room failed, or its storage cannot be read.
     #[error("the room's storage is not available")]
     Broken,
+    /// Another server has the room.
+    #[error("the room is on another server now")]
+    Moved,
     /// The data disk is full.
     #[error("the server's disk is full")]
     NoSpace,
@@ -52,6 +55,7 @@ impl RequestError {
             RequestError::NoMemory => "memory",
             RequestError::TooManyRooms => "rooms",
             RequestError::Broken => "broken",
+            RequestError::Moved => "moved",
             RequestError::NoSpace => "space",
             RequestError::Draining => "draining",
         }
@@ -62,9 +66,11 @@ impl RequestError {
         match self {
             RequestError::NoSpace => "storage_full",
             RequestError::Overloaded | RequestError::NoMemory | RequestError::TooManyRooms => "overloaded",
-            RequestError::NoNamespace | RequestError::Failed | RequestError::Broken | RequestError::Draining => {
-                "room_failed"
-            }
+            RequestError::NoNamespace
+            | RequestError::Failed
+            | RequestError::Broken
+            | RequestError::Moved
+            | RequestError::Draining => "room_failed",
         }
     }
 }

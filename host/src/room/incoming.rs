@@ -53,3 +53,26 @@ pub(super) enum Incoming {
         outcome: Outcome,
     },
 }
+
+impl Incoming {
+    /// Answers an event of a room that another node owns.
+    pub(super) fn answer_moved(self) {
+        // The receivers may have gone.
+        match self {
+            Incoming::Connect { answer, .. } => drop(answer.send(Err(RequestError::Moved.into()))),
+            Incoming::Request { answer, .. } => drop(answer.send(Err(RequestError::Moved))),
+            Incoming::Broadcast { answer, .. } => drop(answer.send(Err(RequestError::Moved))),
+            Incoming::UserData { answer, .. } => drop(answer.send(Err(RequestError::Moved.into()))),
+            Incoming::Import { answer, .. } => {
+                drop(answer.send(Err(ImportError::Failed(RequestError::Moved.to_string()))));
+            }
+            // They have no answer, or their answer says that the room did not give one.
+            Incoming::Message(..)
+            | Incoming::Access(..)
+            | Incoming::Close(..)
+            | Incoming::TimersDue
+            | Incoming::Operator(_)
+            | Incoming::Posted { .. } => {}
+        }
+    }
+}

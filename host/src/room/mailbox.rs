@@ -184,6 +184,13 @@ impl Mailbox {
         self.inner.lock().asleep.as_deref().map(look)
     }
 
+    /// The room is opened with commits up to `durable`: its output gate begins anew. A receipt of an earlier opening that
+    /// its task has not taken yet counts no more, because its position means nothing now.
+    pub(super) fn open_at(&self, durable: u64) {
+        self.inner.lock().durable = None;
+        self.output_gate.start_at(durable);
+    }
+
     /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.
     pub(super) fn sleep(&self, state: Box<RoomState>) -> Result<(), Box<RoomState>> {
         let mut inner = self.inner.lock();
@@ -207,8 +214,8 @@ impl Mailbox {
         true
     }
 
-    /// Like [`forget`](Self::forget), but unconditional: waiting events get no answer.
-    pub(super) fn abandon(&self) {
+    /// Like [`forget`](Self::forget), but unconditional. Returns the events that wait; the caller answers or drops them.
+    pub(super) fn abandon(&self) -> VecDeque<Incoming> {
         let mut inner = self.inner.lock();
         inner.forgotten = true;
         inner.asleep = None;
@@ -217,8 +224,25 @@ impl Mailbox {
         for client in paused {
             guard(|| client.resume());
         }
-        drop(events);
         self.output_gate.clear();
+        events
+    }
+
+    /// Another owner has the room. It is started if it sleeps, so that its sockets are closed.
+    pub(super) fn tenure_ended(self: &Arc<Self>, shared: &Arc<Shared>, error: &CommitError) {
+        let mut inner = self.inner.lock();
+        if inner.forgotten {
+            return;
+        }
+        inner.broken = Some(error.clone());
+        match inner.asleep.take() {
+            Some(state) => {
+                drop(inner);
+                RoomTask::run(state, self.clone(), shared.clone());
+            }
+            None => wake(inner),
+        }
+        self.output_gate.fail();
     }
 
     /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.

@@ -43,6 +43,7 @@ mod reply;
 mod seat;
 mod shared;
 mod tail;
+mod tenant;
 mod timer_queue;
 mod timer_task;
 mod traced;
@@ -125,6 +126,7 @@ impl Rooms {
             // The number of the start is in the high bits, so that no two sockets ever share an id.
             next_socket: AtomicU64::new(store.epoch() << 40),
             meter: Meter::new(&store),
+            wants_proofs: store.wants_proofs(),
             store,
             hibernate_after,
             long_turns,

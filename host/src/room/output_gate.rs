@@ -1,7 +1,8 @@
-//! The output gate: it holds the outputs of turns, in order, until their commit is durable.
+//! The output gate: it holds the outputs of turns, in order, until the position that they wait for is confirmed: that of
+//! their commit, or of a proof if they wrote nothing and the store wants one.
 //!
 //! The receivers of held outputs are already known, so releasing them needs nothing of the room. The task of the room
-//! or the commit thread releases them, whichever learns first that a commit is durable.
+//! or the commit thread releases them, whichever learns first that a position is confirmed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,13 +14,15 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::histogram::Histogram;
 use crate::lock::Lock;
-use crate::model::{AutoResponse, CLOSED_BY_OPERATOR, Client, Except, Listener, Message, OutboundMessage};
+use crate::model::{AutoResponse, CLOSED_BY_OPERATOR, Client, Except, Listener, Message, OutboundMessage, ROOM_MOVED};
 use crate::panics::guard;
 use crate::store::Receipt;
 use crate::telemetry::Span;
 
 /// Close code and reason for clients of a room whose storage is lost or failing.
 pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
+/// Close code and reason for clients of a room that another node owns now.
+pub(super) const CLOSE_MOVED: (u16, &str) = (ROOM_MOVED, "the room moved; come back");
 /// Close code and reason for clients of a room that was deleted.
 pub(super) const CLOSE_DELETED: (u16, &str) = (CLOSED_BY_OPERATOR, "the room was deleted");
 /// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.
@@ -58,9 +61,11 @@ pub(super) struct OutputGate<R>(Lock<Inner<R>>);
 
 struct Inner<R> {
     held: VecDeque<(u64, TurnOutput<R>)>,
+    /// The last confirmed position. Positions begin anew when the room is opened.
+    confirmed: u64,
     /// The number of the last durable commit.
     durable: u64,
-    /// Waiters for a commit, with its number.
+    /// Waiters for a position.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     /// One thread is releasing. Others leave their work to it, so that the order holds.
     releasing: bool,
@@ -70,28 +75,31 @@ struct Inner<R> {
 
 impl<R> Default for OutputGate<R> {
     fn default() -> Self {
-        let (held, durable, waiting, releasing, auto_response) = Default::default();
-        OutputGate(Lock::new(Inner { held, durable, waiting, releasing, auto_response }))
+        let (held, confirmed, durable, waiting, releasing, auto_response) = Default::default();
+        OutputGate(Lock::new(Inner { held, confirmed, durable, waiting, releasing, auto_response }))
     }
 }
 
 impl<R: HeldReply> OutputGate<R> {
-    /// The room is opened; its commits up to `durable` are on disk.
+    /// The room is opened; its commits up to `durable` are on disk. Nothing is held.
     pub(super) fn start_at(&self, durable: u64) {
-        self.0.lock().durable = durable;
+        let mut inner = self.0.lock();
+        inner.confirmed = 0;
+        inner.durable = durable;
     }
 
-    /// Holds the outputs of a turn until a commit is durable: its own, or the last one before it.
-    pub(super) fn hold(&self, commit: u64, held: TurnOutput<R>) {
-        self.0.lock().held.push_back((commit, held));
+    /// Holds the outputs of a turn until a position is confirmed: its own, or the last one before it.
+    pub(super) fn hold(&self, position: u64, held: TurnOutput<R>) {
+        self.0.lock().held.push_back((position, held));
     }
 
-    /// A commit is durable: its outputs may leave.
+    /// A position is confirmed: its outputs may leave.
     pub(super) fn open_up_to(&self, receipt: &Receipt) {
         let mut inner = self.0.lock();
+        inner.confirmed = inner.confirmed.max(receipt.position());
         inner.durable = inner.durable.max(receipt.number());
-        let durable = inner.durable;
-        for (_, waiting) in inner.waiting.extract_if(.., |(commit, _)| *commit <= durable) {
+        let confirmed = inner.confirmed;
+        for (_, waiting) in inner.waiting.extract_if(.., |(position, _)| *position <= confirmed) {
             // The waiter may have given up.
             let _ = waiting.send(());
         }
@@ -102,20 +110,25 @@ impl<R: HeldReply> OutputGate<R> {
         self.0.lock().durable
     }
 
-    /// Resolves when a commit is durable. The sender is dropped if it never will be.
-    pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
+    /// Whether a position is confirmed.
+    pub(super) fn is_confirmed(&self, position: u64) -> bool {
+        position <= self.0.lock().confirmed
+    }
+
+    /// Resolves when a position is confirmed. The sender is dropped if it never will be.
+    pub(super) fn until_confirmed(&self, position: u64) -> oneshot::Receiver<()> {
         let (resolve, resolved) = oneshot::channel();
         let mut inner = self.0.lock();
-        if commit <= inner.durable {
+        if position <= inner.confirmed {
             // Cannot fail: the receiver is still in this function.
             let _ = resolve.send(());
         } else {
-            inner.waiting.push((commit, resolve));
+            inner.waiting.push((position, resolve));
         }
         resolved
     }
 
-    /// No later commit will become durable.
+    /// No later position will be confirmed.
     pub(super) fn fail(&self) {
         self.0.lock().waiting.clear();
     }
@@ -143,7 +156,7 @@ impl<R: HeldReply> OutputGate<R> {
         inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
     }
 
-    /// Releases the outputs of durable commits, in order, and measures how long each turn took until then.
+    /// Releases the outputs of confirmed positions, in order, and measures how long each turn took until then.
     pub(super) fn release(&self, runtime: &Handle, times: &Histogram) {
         let mut inner = self.0.lock();
         if std::mem::replace(&mut inner.releasing, true) {
@@ -206,8 +219,8 @@ impl<R: HeldReply> OutputGate<R> {
 
 impl<R> Inner<R> {
     fn next(&mut self) -> Option<TurnOutput<R>> {
-        let (commit, _) = self.held.front()?;
-        if *commit > self.durable {
+        let (position, _) = self.held.front()?;
+        if *position > self.confirmed {
             return None;
         }
         let next = self.held.pop_front().map(|(_, held)| held);
@@ -379,7 +392,7 @@ mod tests {
         gate.hold(1, TurnOutput { deliveries, reply: (), taken_at: None, span: None });
         gate.release(&Handle::current(), &times);
         assert_eq!((gate.auto_response("ping"), gate.len()), (None, 1));
-        gate.start_at(1);
+        gate.open_up_to(&Receipt::at(1, 1));
         gate.release(&Handle::current(), &times);
         assert_eq!((gate.auto_response("ping").as_deref(), gate.len()), (Some("pong"), 0));
         assert_eq!(gate.auto_response("ping?"), None);

@@ -2,13 +2,14 @@
 //! know the content of a mailbox. [`Rooms`](super::Rooms), the timer queue and room tasks call it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, MutexGuard};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
+use super::incoming::Incoming;
 use super::life::RoomState;
 use super::mailbox::{Idle, Mailbox};
 use super::metrics::Times;
@@ -71,8 +72,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a room even if events wait for it.
-    pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>) {
+    /// Removes a room even if events wait for it, and returns these events.
+    pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>) -> VecDeque<Incoming> {
         let mut shard = self.shard(address);
         // A successor under the same address must stay.
         if shard.get(address).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
@@ -80,7 +81,7 @@ impl Registry {
             self.rooms.dec();
         }
         drop(shard);
-        mailbox.abandon();
+        mailbox.abandon()
     }
 
     /// Takes and returns each lock.

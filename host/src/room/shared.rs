@@ -36,6 +36,8 @@ use crate::telemetry::Telemetry;
 pub(super) struct Shared {
     pub(super) namespaces: BTreeMap<String, Arc<Namespace>>,
     pub(super) store: Store,
+    /// The store wants proofs: another node may own a room by now. It never changes.
+    pub(super) wants_proofs: bool,
     pub(super) limits: Arc<Limits>,
     pub(super) hibernate_after: Duration,
     pub(super) long_turns: LongTurns,

@@ -203,7 +203,7 @@ impl Lent {
             storage: Arc::new(CopiedStorage(copied.clone())),
             message_out_bytes: self.message_out_bytes,
             outbound: self.outbound.clone(),
-            commits_before: 0,
+            confirmed_by: 0,
             posts_waiting: 0,
             turn: 0,
             requested_by: None,

@@ -23,7 +23,7 @@ impl Store {
     /// the disk.
     pub fn copy(&self, address: &Address, max_bytes: u64) -> Result<Option<Copied>, StorageFailed> {
         let incarnation = self.0.incarnation.of_room(&records::address_bytes(address));
-        self.0.read(|disk| {
+        self.0.read_all(|disk| {
             let read = || {
                 let Some(record) = records::room(disk, address)? else { return Ok(None) };
                 let (mut entries, mut bytes) = (Writes::new(), 0_u64);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::cluster::ownership::NodeId;
 use crate::model::{Address, StorageFailed};
 
 /// The reason why the store could not be opened. The operator must act.
@@ -75,14 +76,28 @@ pub enum CommitError {
     /// The commit is durable, but the host panicked while it notified the room. The room must be opened again.
     #[error("the commit is durable, and the host failed to tell the room; please report this")]
     NotNotified,
-    /// Another owner has opened the room meanwhile.
-    #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
+    /// Another owner has the room. Nothing of this owner was or will be committed after that.
+    #[error("another owner has opened {address}")]
     Fenced {
         /// The room.
         address: Address,
-        /// The number that the commit expected.
-        expected: u64,
     },
+}
+
+/// The reason why a room could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOpened {
+    /// Another node owns it.
+    #[error("{address} runs on node {}", .node.0)]
+    Elsewhere {
+        /// The room.
+        address: Address,
+        /// Its owner.
+        node: NodeId,
+    },
+    /// It has an owner in this process, or cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageFailed),
 }
 
 /// An error for a record that cannot be read: it names the record and the room, and what to do.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::engine::StorageEngine;
+use super::engine::StorageReader;
 use super::error::unreadable;
 use super::records::RoomRecord;
 use super::{Store, records};
@@ -95,8 +95,8 @@ fn behind(prefix: &[u8]) -> Bound<Bytes> {
 impl Store {
     /// The namespaces of all stored rooms, in order.
     pub fn namespaces(&self) -> Result<Vec<String>, StorageFailed> {
-        let read = |disk: &dyn super::StorageEngine| records::namespaces(disk);
-        self.0.read(|disk| read(disk).map_err(|error| unreadable("the rooms", &"all namespaces", &error)))
+        let read = |disk: &dyn StorageReader| records::namespaces(disk);
+        self.0.read_all(|disk| read(disk).map_err(|error| unreadable("the rooms", &"all namespaces", &error)))
     }
 
     /// The stored rooms of a namespace whose names begin with `prefix`, beginning after `after`.
@@ -119,7 +119,7 @@ impl Store {
             }
             !more
         };
-        self.0.read(|disk| {
+        self.0.read_all(|disk| {
             let read = records::rooms(disk, namespace, prefix, after, &mut visit);
             read.map_err(|error| unreadable("the rooms", &namespace, &error))
         })?;
@@ -188,9 +188,9 @@ impl Store {
     fn read_room<T>(
         &self,
         address: &Address,
-        read: impl FnOnce(&dyn StorageEngine, RoomRecord) -> Result<T, super::DiskError>,
+        read: impl FnOnce(&dyn StorageReader, RoomRecord) -> Result<T, super::DiskError>,
     ) -> Result<Option<T>, StorageFailed> {
-        self.0.read(|disk| {
+        self.0.read_all(|disk| {
             let read = || records::room(disk, address)?.map(|record| read(disk, record)).transpose();
             read().map_err(|error| unreadable("the records", address, &error))
         })

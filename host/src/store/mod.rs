@@ -2,24 +2,27 @@
 //! nothing of the life of a room, of sockets or of wasm.
 //!
 //! `room` opens a [`RoomLog`] for each room that wakes, and hands it the writes of its turns. The commits of all
-//! waiting rooms share one sync (`group`). A [`Receipt`] is the proof that a commit and all earlier commits of that
-//! room are durable; only this module can make one.
+//! waiting rooms share one sync. A [`Receipt`] is the evidence that a commit and all earlier commits of that room are
+//! durable; only this module can make one.
 //!
 //! The commits of a room are numbered without gaps, and each commit names the number that it expects. This
 //! fences off an outdated owner.
+//!
+//! The `truth` says who owns a room and what is committed, and takes commits; `embedded` is the one on a storage engine
+//! of this process. The log of an open room reads from the engine of this process (`local`), all else asks the truth.
 
 pub mod backup;
+mod commit;
 mod copy;
 mod deletion;
-mod disk_monitor;
+mod embedded;
 mod engine;
 mod error;
 mod fjall;
-mod group;
 mod incarnation;
 mod inner;
+mod local;
 mod look;
-mod mark;
 mod memory;
 mod metrics;
 mod open;
@@ -29,12 +32,11 @@ mod records;
 mod room_log;
 mod snapshot;
 pub mod transfer;
+mod truth;
 mod usage;
-mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
 
@@ -42,23 +44,24 @@ use crate::clock::{self, UnixMillis};
 use crate::histogram::Counts;
 use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
 
+pub use commit::{CommitListener, Receipt};
 pub use copy::Copied;
 pub use engine::{Record, StorageEngine, StorageReader};
-pub use error::{CommitError, DiskError, OpenError};
+pub use error::{CommitError, DiskError, NotOpened, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
-pub use group::{CommitListener, Receipt};
 pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
-pub use room_log::{Reserved, RoomLog, RoomReader};
+pub use room_log::{Prover, Reserved, RoomLog, RoomReader};
 pub use snapshot::Snapshot;
+pub use truth::TenureListener;
 pub use usage::{KEPT_HOURS, NotWritten, UsageWriter};
 
 use error::unreadable;
 use inner::Inner;
-use owner::Owner;
-use records::RoomRecord;
+use owner::{OwnedAddress, Owner};
+use truth::{Opened, Opening};
 
 /// The storage of all rooms. Cheap to clone.
 #[derive(Clone)]
@@ -86,57 +89,40 @@ impl Store {
         records::post_key(&self.0.secret, sender, number)
     }
 
-    /// Opens the log of a room and becomes its only owner.
+    /// Opens the log of a room and becomes its only owner. The embedded store needs no wait for it. `listener` is told if
+    /// another owner gets the room while nothing of it is being committed; it is needed only if the store
+    /// [wants proofs](Self::wants_proofs).
     ///
-    /// Fails: if the room has an owner, or commits on their way; if the disk cannot be read; and after a failed commit,
+    /// Fails: if the room has an owner, or commits on their way; if it cannot be read; and after a failed commit,
     /// because reads could then return data that never became durable.
-    pub fn room(&self, address: &Address) -> Result<Stored, StorageFailed> {
-        if let Some(failed) = self.0.group.failed() {
-            return Err(StorageFailed(failed.to_string()));
-        }
-        let owner = Owner::of(address, &self.0.owned)?;
-        let (record, timers, posts) = self.0.read(|disk| {
-            let read = || {
-                let record = records::room(disk, address)?;
-                let (timers, posts) = match &record {
-                    Some(record) => (records::timers(disk, record.id)?.collect(), records::posts(disk, record.id)?),
-                    None => Default::default(),
-                };
-                Ok((record, timers, posts))
-            };
-            read().map_err(|error| unreadable("the records", address, &error))
-        })?;
-        let log = RoomLog {
-            store: self.0.clone(),
-            owner: Arc::new(owner),
-            named: record.is_some(),
-            record: record.unwrap_or_else(|| {
-                let deletions = *self.0.deletions.lock();
-                RoomRecord {
-                    id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
-                    epoch: self.0.epoch,
-                    number: deletions.highest,
-                    bytes: 0,
-                    generation: deletions.count,
-                    data_version: 0,
-                }
-            }),
-            exact: false,
+    pub async fn open_room(
+        &self,
+        address: &Address,
+        listener: Option<Arc<dyn TenureListener>>,
+    ) -> Result<Stored, NotOpened> {
+        let owned = OwnedAddress::of(address, &self.0.owned)?;
+        let Opened { record, is_stored, timers, posts, tenure } = match self.0.truth.open(address, listener) {
+            Opening::Done(opened) => opened?,
+            Opening::Waits(opening) => opening.await?,
         };
-        Ok(Stored { log, timers, posts })
+        let owner = Arc::new(Owner::new(owned, record.id, tenure));
+        Ok(Stored { log: RoomLog::new(self.0.clone(), owner, record, is_stored), timers, posts })
     }
 
-    /// Every room with a timer or a post, and when the first is due. A room with both appears twice.
+    /// Whether outputs of turns that wrote nothing must wait for a proof, because another node may own the room.
+    pub fn wants_proofs(&self) -> bool {
+        self.0.truth.wants_proofs()
+    }
+
+    /// Every room with a timer or a post, and when the first is due. A room with both may appear twice.
     pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
-        self.0.read(|disk| {
-            records::rooms_to_wake(disk).map_err(|error| unreadable("the timers and posts", &"all rooms", &error))
-        })
+        self.0.truth.due()
     }
 
     /// The names of rooms with committed data, in order, beginning after `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
-        let read = |disk: &dyn StorageEngine| records::names(disk, namespace, after, limit);
-        self.0.read(|disk| read(disk).map_err(|error| unreadable("the names", &namespace, &error)))
+        let read = |reader: &dyn StorageReader| records::names(reader, namespace, after, limit);
+        self.0.read_all(|reader| read(reader).map_err(|error| unreadable("the names", &namespace, &error)))
     }
 
     /// The writer of usage. There may be only one.
@@ -146,48 +132,45 @@ impl Store {
 
     /// The usage of rooms, namespaces or users, as far as it was reported. Reads from the disk.
     pub fn usage(&self, query: &UsageQuery) -> Result<UsagePage, StorageFailed> {
-        let read = |disk: &dyn StorageEngine| usage::page(disk, query, clock::unix_millis(), self.epoch());
-        self.0.read(|disk| read(disk).map_err(|error| unreadable("the usage", &query.by.name(), &error)))
+        let read = |reader: &dyn StorageReader| usage::page(reader, query, clock::unix_millis(), self.epoch());
+        self.0.read_all(|reader| read(reader).map_err(|error| unreadable("the usage", &query.by.name(), &error)))
     }
 
     /// Registers the metrics of the store.
     pub fn register(&self, registry: &mut Registry) {
-        self.0.group.shared().metrics.register(registry);
+        self.0.truth.register(registry);
     }
 
     /// How long commits of rooms took until now.
     pub(crate) fn commit_times(&self) -> Counts {
-        self.0.group.shared().metrics.commit_times()
+        self.0.truth.commit_times()
     }
 
     /// Bytes that the store takes on the disk; absent if its engine does not know. It blocks on the disk.
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
-        self.0.read(|disk| Ok::<_, StorageFailed>(disk.disk_bytes())).ok().flatten()
+        self.0.local.read(|engine| Ok(engine.disk_bytes())).ok().flatten()
     }
 
     /// Whether so many bytes are on their way to the disk that rooms should wait.
     pub fn is_behind(&self) -> bool {
-        self.0.group.is_behind()
+        self.0.truth.is_behind()
     }
 
     /// Waits until the store is no longer [behind](Self::is_behind).
     pub async fn caught_up(&self) {
-        self.0.group.caught_up().await;
+        self.0.truth.caught_up().await;
     }
 
     /// Waits until the commit thread has answered, which it does between two syncs. It does not end while a sync hangs.
     ///
     /// Fails: after a failed commit, and if the store is closed.
     pub async fn commit_thread_answers(&self) -> Result<(), CommitError> {
-        self.0.group.answers().await
+        self.0.truth.answers().await
     }
 
     /// The reason why nothing can be written now, if there is one.
     pub fn refuses(&self) -> Option<CommitError> {
-        if self.0.group.has_no_space() {
-            return Some(CommitError::NoSpace { min_free_bytes: self.0.options.min_free_bytes });
-        }
-        self.0.group.failed()
+        self.0.truth.refuses()
     }
 
     /// Commits what waits and closes the files, even if clones of the store still exist. Later reads and commits fail.

@@ -1,23 +1,24 @@
-//! Opens a store: it makes the directory, examines the files before the engine opens them, compares the mark, and
-//! writes the records of this start. The order matters: nothing is changed before everything was checked.
+//! Opens a store with the embedded truth: it makes the directory, examines the files before the engine opens them,
+//! compares the mark, and writes the records of this start. The order matters: nothing is changed before everything was
+//! checked.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use super::Store;
+use super::embedded::mark::Mark;
+use super::embedded::witness::Witness;
+use super::embedded::{Embedded, Found};
 use super::engine::StorageEngine;
 use super::error::{DiskError, OpenError};
 use super::fjall::{self, FjallEngine, directory, examine};
-use super::group::Group;
 use super::incarnation::Incarnation;
 use super::inner::Inner;
-use super::mark::Mark;
+use super::local::LocalEngine;
 use super::memory::MemoryEngine;
 use super::options::StoreOptions;
+use super::records;
 use super::transfer::remove_unfinished;
-use super::witness::Witness;
-use super::{Store, disk_monitor, records};
-use crate::lock::{Lock, ReadWriteLock};
 use crate::random;
 
 impl Store {
@@ -56,7 +57,7 @@ impl Store {
         if found < durable {
             return Err(behind(found, "a file was cut or replaced".into()));
         }
-        Self::start(disk, Some(mark), Some(path), options).map_err(|error| unreadable(wrap(error)))
+        Self::start(disk, Some((mark, path)), options).map_err(|error| unreadable(wrap(error)))
     }
 
     /// Fails if another process has the directory open. It changes nothing.
@@ -75,33 +76,30 @@ impl Store {
 
     /// A store on another engine.
     pub fn on_engine(disk: Arc<dyn StorageEngine>, options: StoreOptions) -> Result<Self, DiskError> {
-        Self::start(disk, None, None, options)
+        Self::start(disk, None, options)
     }
 
     fn start(
         disk: Arc<dyn StorageEngine>,
-        mark: Option<Mark>,
-        path: Option<&Path>,
+        directory: Option<(Mark, &Path)>,
         options: StoreOptions,
     ) -> Result<Self, DiskError> {
         // Before the ids of rooms are read: nothing of an unfinished import may be taken for part of a room.
         remove_unfinished(&*disk)?;
         let epoch = records::epoch(&*disk)? + 1;
-        let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
-        let last_group = records::last_group(&*disk)?;
+        let found = Found::read(&*disk)?;
         let known = records::incarnation(&*disk)?;
         let secret = records::secret(&*disk)?;
-        let deletions = records::deletions(&*disk)?;
         // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a
         // copy.
-        let mut witness = path.map(|path| Witness::open(path, known.clone()));
+        let mut files = directory.map(|(mark, path)| (mark, Witness::open(path, known.clone()), path));
         let known = known.map(|(incarnation, _)| incarnation);
-        let incarnation = match &witness {
-            Some(witness) => witness.incarnation(),
+        let incarnation = match &files {
+            Some((_, witness, _)) => witness.incarnation(),
             None => known.unwrap_or_else(Incarnation::random),
         };
-        let incarnation_record = match &mut witness {
-            Some(witness) => witness.prepare()?,
+        let incarnation_record = match &mut files {
+            Some((_, witness, _)) => witness.prepare()?,
             None => records::incarnation_record(incarnation, &[]),
         };
         let mut batch = vec![records::epoch_record(epoch), incarnation_record];
@@ -113,22 +111,14 @@ impl Store {
         // One batch, because a batch may be written only after the previous one was synced.
         disk.write(batch)?;
         disk.sync()?;
-        if let Some(witness) = &mut witness {
+        if let Some((_, witness, _)) = &mut files {
             witness.replace();
         }
-        let group = Group::start(disk.clone(), mark, witness, last_group, options.queue_bytes);
-        disk_monitor::start(&disk, options.clone(), &group);
-        Ok(Store(Arc::new(Inner {
-            disk: ReadWriteLock::new(Some(disk)),
-            directory: path.map(Path::to_owned),
-            group,
-            options,
-            epoch,
-            incarnation,
-            secret,
-            next_room,
-            owned: Arc::default(),
-            deletions: Lock::new(deletions),
-        })))
+        let directory = files.as_ref().map(|(_, _, path)| path.to_path_buf());
+        let files = files.map(|(mark, witness, _)| (mark, witness));
+        let local = LocalEngine::new(disk.clone());
+        let truth = Arc::new(Embedded::start(disk, local.clone(), files, &found, epoch, &options));
+        let owned = Arc::default();
+        Ok(Store(Arc::new(Inner { local, truth, directory, options, epoch, incarnation, secret, owned })))
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::engine::StorageEngine;
+use super::commit::{Awaited, Commit, CommitListener, Proof, Receipt};
+use super::engine::{Record, StorageEngine};
 use super::error::{CommitError, unreadable};
-use super::group::{Commit, CommitListener};
 use super::inner::Inner;
 use super::owner::Owner;
-use super::records::{self, Deletions, RoomRecord};
+use super::records::{self, RoomRecord};
 use crate::clock;
 use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, Writes};
 
@@ -22,7 +22,9 @@ pub struct RoomLog {
     /// The name of the room is on disk.
     pub(super) named: bool,
     /// The byte count in the record is exact, not only an upper bound.
-    pub(super) exact: bool,
+    exact: bool,
+    /// The position of the last submitted commit or proof; 0 before the first one.
+    position: u64,
 }
 
 /// The count of the bytes of a room at one moment.
@@ -33,9 +35,19 @@ pub struct Reserved {
 }
 
 impl RoomLog {
+    pub(super) fn new(store: Arc<Inner>, owner: Arc<Owner>, record: RoomRecord, named: bool) -> Self {
+        RoomLog { store, owner, record, named, exact: false, position: 0 }
+    }
+
     /// The number of the last submitted commit.
     pub fn number(&self) -> u64 {
         self.record.number
+    }
+
+    /// The position of the last submitted commit or proof since the room was opened. What a turn says may leave with
+    /// the [`Receipt`] of this position.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Whether the room has no data on disk and none on its way there.
@@ -56,7 +68,7 @@ impl RoomLog {
     /// A random number for this history of the storage of the room. It changes when the room is deleted, and when the
     /// store is restored or recreated.
     pub fn incarnation(&self) -> u64 {
-        self.store.incarnation_of(&self.owner.address, self.record.generation)
+        self.store.incarnation_of(self.owner.address(), self.record.generation)
     }
 
     /// Counted bytes of its storage.
@@ -66,7 +78,7 @@ impl RoomLog {
 
     /// The storage of the room on disk. It shows a submitted commit once that is applied.
     pub fn reader(&self) -> RoomReader {
-        RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
+        RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address().clone() }
     }
 
     /// Reserves space for these writes, on the disk and within the limit of the room; then commit them. `current` is
@@ -77,7 +89,7 @@ impl RoomLog {
     /// subtracted.
     pub fn reserve(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
         let options = &self.store.options;
-        if self.store.group.has_no_space() {
+        if !self.store.truth.has_space() {
             return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
         }
         let room_bytes = options.room_bytes;
@@ -129,12 +141,12 @@ impl RoomLog {
         listener: Arc<dyn CommitListener>,
     ) -> Result<(), CommitError> {
         if expected != self.record.number + 1 {
-            return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
+            return Err(CommitError::Fenced { address: self.owner.address().clone() });
         }
         let record = RoomRecord { number: expected, epoch: self.store.epoch, ..self.record };
         let Changes { writes, timers, posts, taken, migrated: _ } = changes;
         let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
-        let address = &self.owner.address;
+        let address = self.owner.address();
         records.push(record.to_record(address));
         if !self.named {
             records.push(record.name_record(address));
@@ -143,10 +155,45 @@ impl RoomLog {
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
         records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        let (owner, at) = (Some(self.owner.clone()), clock::monotonic());
-        self.store.group.submit(Commit { records, number: expected, listener, owner, at })?;
+        self.submit(records, expected, listener, false)?;
         self.record = record;
         self.named = true;
+        Ok(())
+    }
+
+    /// Submits a proof, like a commit that changes nothing: it is confirmed in its order, if this process still owns the
+    /// room then.
+    pub fn prove(&mut self, listener: Arc<dyn CommitListener>) -> Result<(), CommitError> {
+        let receipt = Receipt::new(self.position + 1, self.record.number);
+        let (owner, at) = (self.owner.clone(), clock::monotonic());
+        self.store.truth.prove(Proof { receipt, listener, owner, at })?;
+        self.position += 1;
+        Ok(())
+    }
+
+    /// For the calls of a turn; absent if the store wants no proofs.
+    pub fn prover(&self) -> Option<Prover> {
+        let prover = || Prover {
+            store: self.store.clone(),
+            owner: self.owner.clone(),
+            position: self.position,
+            number: self.record.number,
+        };
+        self.store.truth.wants_proofs().then(prover)
+    }
+
+    /// Submits records as the next commit. The room has this number then.
+    pub(super) fn submit(
+        &mut self,
+        records: Vec<Record>,
+        number: u64,
+        listener: Arc<dyn CommitListener>,
+        deletes_room: bool,
+    ) -> Result<(), CommitError> {
+        let (base, receipt) = (self.record.number, Receipt::new(self.position + 1, number));
+        let (owner, at) = (Some(self.owner.clone()), clock::monotonic());
+        self.store.truth.commit(Commit { records, base, receipt, listener, owner, deletes_room, at })?;
+        self.position += 1;
         Ok(())
     }
 }
@@ -159,18 +206,42 @@ impl RoomLog {
     /// It needs no free space. Returns the number of the commit; drop the log when that is durable.
     pub fn delete(&mut self, listener: Arc<dyn CommitListener>) -> Result<u64, CommitError> {
         let number = self.record.number + 1;
-        let mut deletions = self.store.deletions.lock();
-        let next = Deletions { count: deletions.count + 1, highest: deletions.highest.max(number) };
-        let mut records = vec![records::deletions_record(next)];
-        if self.named {
-            records.extend(records::deleted(self.record.id, &self.owner.address));
-        }
-        let (owner, at) = (Some(self.owner.clone()), clock::monotonic());
-        self.store.group.submit(Commit { records, number, listener, owner, at })?;
-        *deletions = next;
+        let deleted = self.named.then(|| records::deleted(self.record.id, self.owner.address()));
+        self.submit(deleted.into_iter().flatten().collect(), number, listener, true)?;
         self.record.number = number;
         self.named = false;
         Ok(number)
+    }
+}
+
+impl Drop for RoomLog {
+    fn drop(&mut self) {
+        self.store.truth.let_go(&self.owner);
+    }
+}
+
+/// Asks for proofs in the middle of a turn, on any thread. Such a proof takes no position of the room, so nothing else
+/// waits for it, and it may come between any two statements of the room.
+pub struct Prover {
+    store: Arc<Inner>,
+    owner: Arc<Owner>,
+    position: u64,
+    number: u64,
+}
+
+impl Prover {
+    /// Asks now whether this process still owns the room. The future ends with the answer.
+    pub fn prove(&self) -> impl Future<Output = Result<(), StorageFailed>> + Send + use<> {
+        let (listener, outcome) = Awaited::new();
+        let (receipt, owner) = (Receipt::new(self.position, self.number), self.owner.clone());
+        let asked = self.store.truth.prove(Proof { receipt, listener, owner, at: clock::monotonic() });
+        async move {
+            asked.map_err(|error| StorageFailed(error.to_string()))?;
+            match outcome.await {
+                Ok(proven) => proven.map_err(|error| StorageFailed(error.to_string())),
+                Err(_) => Err(StorageFailed("the store is closed".into())),
+            }
+        }
     }
 }
 
@@ -203,7 +274,7 @@ impl RoomReader {
     pub fn last_accepted(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
         let record = || format!("the posts from {sender}");
         let read = |disk: &dyn StorageEngine| records::last_accepted(disk, self.id, sender);
-        self.store.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
+        self.store.local.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
     }
 }
 
@@ -211,7 +282,7 @@ impl Storage for RoomReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
         let record = || format!("the entry `{}`", key.escape_ascii());
         let read = |disk: &dyn StorageEngine| disk.get(&records::entry_key(self.id, key));
-        self.store.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
+        self.store.local.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
@@ -220,7 +291,7 @@ impl Storage for RoomReader {
             seen += 1;
             visit(key, value)
         };
-        let read = self.store.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
+        let read = self.store.local.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
         read?.map_err(|error| {
             let from = if range.reverse { &range.end } else { &range.start };
             let record = match from {

@@ -37,10 +37,7 @@ impl Store {
 
 impl Snapshot {
     fn of(store: &Inner) -> Result<Self, StorageFailed> {
-        if let Some(failed) = store.group.failed() {
-            return Err(StorageFailed(failed.to_string()));
-        }
-        let reader = store.read(|disk| Ok(disk.snapshot()?))?;
+        let reader = store.truth.snapshot()?;
         Ok(Snapshot { reader, directory: store.directory.clone(), secret: store.secret })
     }
 

@@ -1,8 +1,10 @@
 //! The store as its callers see it: owners, commits, limits and failures.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::*;
 use crate::model::{Changes, Range, Storage, Writes};
@@ -24,6 +26,11 @@ fn channel_listener() -> (Arc<ChannelListener>, Receiver<Result<u64, CommitError
     (Arc::new(ChannelListener(listener)), outcomes)
 }
 
+/// Opens a room of a store that needs no wait for it.
+fn open(store: &Store, address: &Address) -> Result<Stored, NotOpened> {
+    store.open_room(address, None).now_or_never().expect("an embedded store opens rooms at once")
+}
+
 fn lobby() -> Address {
     Address::new("ROOMS", "lobby").unwrap()
 }
@@ -36,13 +43,13 @@ fn write(key: &str, value: &str) -> Changes {
 #[test]
 fn a_room_has_one_owner_until_its_last_commit_is_done() {
     let store = Store::in_memory();
-    let mut log = store.room(&lobby()).unwrap().log;
-    assert!(store.room(&lobby()).is_err(), "it has an owner");
+    let mut log = open(&store, &lobby()).unwrap().log;
+    assert!(open(&store, &lobby()).is_err(), "it has an owner");
     let (listener, outcomes) = channel_listener();
     log.commit(1, write("a", "1"), listener).unwrap();
     drop(log);
     assert_eq!(outcomes.recv().unwrap(), Ok(1));
-    let log = store.room(&lobby()).unwrap().log;
+    let log = open(&store, &lobby()).unwrap().log;
     assert_eq!(log.number(), 1);
     assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
 }
@@ -50,8 +57,8 @@ fn a_room_has_one_owner_until_its_last_commit_is_done() {
 #[tokio::test]
 async fn a_deleted_room_leaves_no_records_and_comes_back_as_another_one() {
     let disk = Arc::new(MemoryEngine::default());
-    let open = || Store::on_engine(disk.clone(), StoreOptions::default()).unwrap();
-    let store = open();
+    let start = || Store::on_engine(disk.clone(), StoreOptions::default()).unwrap();
+    let store = start();
     let count = |disk: &MemoryEngine| {
         let mut records = 0;
         let all = (std::ops::Bound::Included(vec![1].into()), std::ops::Bound::Unbounded);
@@ -62,7 +69,7 @@ async fn a_deleted_room_leaves_no_records_and_comes_back_as_another_one() {
         .unwrap();
         records
     };
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     let before = log.incarnation();
     let (listener, outcomes) = channel_listener();
     let timer = crate::model::Timer { name: "t".into(), at: 1, payload: Bytes::new(), attempt: 0 };
@@ -76,9 +83,9 @@ async fn a_deleted_room_leaves_no_records_and_comes_back_as_another_one() {
     assert!(store.record(&lobby()).unwrap().is_none());
     // The process ends here, before the records are removed.
     drop(store);
-    let store = open();
+    let store = start();
     assert_eq!(store.rooms_to_wake().unwrap(), [], "its timer wakes no room");
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     assert_eq!((log.number(), log.reader().get(&[0; 4]).unwrap()), (2, None));
     assert_ne!(log.incarnation(), before);
     let (listener, outcomes) = channel_listener();
@@ -94,7 +101,7 @@ async fn a_deleted_room_leaves_no_records_and_comes_back_as_another_one() {
 #[test]
 fn a_commit_that_is_not_the_next_one_is_refused() {
     let store = Store::in_memory();
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     for wrong in [0, 2, 9] {
         let refused = log.commit(wrong, write("a", "1"), channel_listener().0);
         assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
@@ -105,8 +112,8 @@ fn a_commit_that_is_not_the_next_one_is_refused() {
 fn rooms_have_separate_storage() {
     let store = Store::in_memory();
     let other = Address::new("ROOMS", "lobby2").unwrap();
-    let mut one = store.room(&lobby()).unwrap().log;
-    let two = store.room(&other).unwrap().log;
+    let mut one = open(&store, &lobby()).unwrap().log;
+    let two = open(&store, &other).unwrap().log;
     let (listener, outcomes) = channel_listener();
     one.commit(1, write("a", "1"), listener).unwrap();
     outcomes.recv().unwrap().unwrap();
@@ -141,8 +148,8 @@ fn a_panic_in_a_commit_callback_ends_only_its_room() {
     let store = Store::in_memory();
     let (listener, failures) = channel();
     let (other_listener, others) = channel_listener();
-    let mut one = store.room(&lobby()).unwrap().log;
-    let mut other = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
+    let mut one = open(&store, &lobby()).unwrap().log;
+    let mut other = open(&store, &Address::new("ROOMS", "other").unwrap()).unwrap().log;
     for number in 1..=3 {
         one.commit(number, write("a", "1"), Arc::new(PanickingListener(ChannelListener(listener.clone())))).unwrap();
         assert_eq!(failures.recv().unwrap(), Err(CommitError::NotNotified));
@@ -151,14 +158,14 @@ fn a_panic_in_a_commit_callback_ends_only_its_room() {
     }
     assert_eq!(store.refuses(), None);
     drop(one);
-    assert_eq!(store.room(&lobby()).unwrap().log.number(), 3, "the commit without a receipt is durable");
+    assert_eq!(open(&store, &lobby()).unwrap().log.number(), 3, "the commit without a receipt is durable");
 }
 
 #[test]
 fn removals_and_replacements_free_space_at_once() {
     let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
     let store = Store::on_engine(Arc::new(MemoryEngine::default()), options).unwrap();
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     let mut number = 0;
     let mut take = |key: &str, value: Option<usize>| {
@@ -185,8 +192,8 @@ fn removals_and_replacements_free_space_at_once() {
 async fn a_failed_store_leaves_no_commit_waiting() {
     let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
     let store = Store::on_engine(Arc::<PanickingEngine>::default(), options).unwrap();
-    let mut one = store.room(&lobby()).unwrap().log;
-    let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
+    let mut one = open(&store, &lobby()).unwrap().log;
+    let mut two = open(&store, &Address::new("ROOMS", "other").unwrap()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     let accepted = one.commit(1, write("a", "1"), listener.clone()).is_ok();
     // It is accepted or refused, depending on whether the failure of the first comes earlier.
@@ -231,13 +238,13 @@ impl StorageReader for PanickingEngine {
 #[test]
 fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
     let store = Store::on_engine(Arc::<PanickingEngine>::default(), StoreOptions::default()).unwrap();
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     log.commit(1, write("a", "1"), listener.clone()).unwrap();
     assert!(matches!(outcomes.recv().unwrap(), Err(CommitError::Failed(_))));
     assert!(log.commit(2, write("a", "2"), listener).is_err());
     drop(log);
-    assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
+    assert!(open(&store, &lobby()).is_err(), "what it would read may never have been durable");
 }
 
 /// A store in a directory, with a post and a timer in the lobby.
@@ -253,7 +260,7 @@ fn store_with_a_post(directory: &std::path::Path) -> (Store, crate::model::PostN
         timers: [("t".to_owned(), Some(timer))].into(),
         ..write("a", "1")
     };
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     log.commit(1, changes, listener).unwrap();
     outcomes.recv().unwrap().unwrap();
@@ -277,7 +284,7 @@ fn a_restored_store_keeps_the_keys_of_its_posts_and_gives_others_to_new_ones() {
     back_up_into(&store, &path("backup"));
     backup::restore(&path("backup"), &path("restored"), &mut |_, _, _| {}).unwrap();
     let restored = Store::open(&path("restored"), StoreOptions::default()).unwrap();
-    let Stored { log, timers, posts } = restored.room(&lobby()).unwrap();
+    let Stored { log, timers, posts } = open(&restored, &lobby()).unwrap();
     assert_eq!(posts.get(number).unwrap().key.as_ref(), Some(&key));
     assert_eq!(timers.iter().map(|timer| timer.at).collect::<Vec<_>>(), [9]);
     assert_eq!((log.number(), log.reader().get(b"a").unwrap()), (1, Some(Bytes::from_static(b"1"))));
@@ -286,7 +293,7 @@ fn a_restored_store_keeps_the_keys_of_its_posts_and_gives_others_to_new_ones() {
     back_up_into(&restored, &path("again"));
     backup::restore(&path("again"), &path("twice"), &mut |_, _, _| {}).unwrap();
     let twice = Store::open(&path("twice"), StoreOptions::default()).unwrap();
-    assert_eq!(twice.room(&lobby()).unwrap().posts.get(number).unwrap().key.as_ref(), Some(&key));
+    assert_eq!(open(&twice, &lobby()).unwrap().posts.get(number).unwrap().key.as_ref(), Some(&key));
 }
 
 #[test]
@@ -312,7 +319,7 @@ fn a_snapshot_does_not_change_and_stops_no_commit() {
     let (store, _) = store_with_a_post(directory.path());
     let snapshot = store.snapshot().unwrap();
     let group = records::last_group(snapshot.reader()).unwrap();
-    let mut log = store.room(&lobby()).unwrap().log;
+    let mut log = open(&store, &lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     for number in 2..100 {
         log.commit(number, write("a", &number.to_string()), listener.clone()).unwrap();
@@ -332,7 +339,7 @@ fn a_snapshot_does_not_change_and_stops_no_commit() {
 fn exported_room_of_20_mib() -> Vec<u8> {
     use crate::store::transfer::{About, Export};
     let full = Store::in_memory();
-    let mut log = full.room(&lobby()).unwrap().log;
+    let mut log = open(&full, &lobby()).unwrap().log;
     let (listener, outcomes) = channel_listener();
     let value = "x".repeat(1 << 20);
     for number in 1..=20 {
@@ -372,7 +379,7 @@ fn an_import_that_is_cut_off_leaves_nothing() {
         let engine =
             Arc::new(CutEngine { writes_left: std::sync::atomic::AtomicUsize::new(writes), ..Default::default() });
         let store = Store::on_engine(engine.clone(), StoreOptions::default()).unwrap();
-        let mut log = store.room(&lobby()).unwrap().log;
+        let mut log = open(&store, &lobby()).unwrap().log;
         let mut import = ImportFile::new(&store).unwrap();
         file.chunks(100_000).for_each(|part| import.push(part).unwrap());
         let incarnation = log.incarnation();
@@ -383,7 +390,7 @@ fn an_import_that_is_cut_off_leaves_nothing() {
         // As after a crash: the disk has the writes before.
         engine.writes_left.store(usize::MAX, Ordering::Relaxed);
         let again = Store::on_engine(engine.clone(), StoreOptions::default()).unwrap();
-        assert_eq!(again.room(&lobby()).unwrap().log.number() > 0, writes == 4);
+        assert_eq!(open(&again, &lobby()).unwrap().log.number() > 0, writes == 4);
         let (mut records, everything) = (0, (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded));
         engine
             .disk
@@ -437,4 +444,28 @@ impl StorageReader for CutEngine {
     ) -> Result<(), DiskError> {
         self.disk.scan(range, reverse, visit)
     }
+}
+
+struct ReceiptListener(Sender<(u64, u64)>);
+
+impl CommitListener for ReceiptListener {
+    fn committed(&self, receipt: Receipt, _: bool) {
+        self.0.send((receipt.position(), receipt.number())).unwrap();
+    }
+
+    fn failed(&self, error: &CommitError) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn an_embedded_store_confirms_a_proof_behind_the_commits_before_it() {
+    let store = Store::in_memory();
+    let mut log = open(&store, &lobby()).unwrap().log;
+    assert!(!store.wants_proofs() && log.prover().is_none());
+    let (receipts, received) = channel();
+    let listener = Arc::new(ReceiptListener(receipts));
+    log.commit(1, write("a", "1"), listener.clone()).unwrap();
+    log.prove(listener).unwrap();
+    assert_eq!([received.recv().unwrap(), received.recv().unwrap()], [(1, 1), (2, 1)]);
 }

@@ -29,7 +29,7 @@ impl RoomTask {
         let mut log = opened.log;
         // The log is dropped there, so that the room can be opened again.
         let stored = tokio::task::spawn_blocking(move || log.import(import)).await;
-        self.open()?;
+        self.open().await?;
         let failed = |_| Err(ImportError::Failed("the host's own code panicked; please report this".into()));
         let _ = answer.send(stored.unwrap_or_else(failed));
         Ok(())

@@ -31,7 +31,7 @@ use super::incoming::Incoming;
 use super::mailbox::{Mailbox, Next};
 use super::namespace::Namespace;
 use super::operator_request::Deletion;
-use super::output_gate::{CLOSE_BROKEN, CLOSE_DELETED, Delivery, TurnOutput};
+use super::output_gate::{CLOSE_BROKEN, CLOSE_DELETED, CLOSE_MOVED, Delivery, TurnOutput};
 use super::overlay::StorageOverlay;
 use super::policy;
 use super::posts::Posting;
@@ -50,7 +50,7 @@ use crate::model::{
 use crate::panics::{catch_panic, guard};
 use crate::random;
 use crate::rollout::{Choice, RunsVersion};
-use crate::store::{CommitError, Receipt, RoomLog};
+use crate::store::{CommitError, NotOpened, Receipt, RoomLog};
 use crate::telemetry::Span;
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
@@ -114,6 +114,8 @@ pub(super) struct RoomTask {
     turn_cpu: Duration,
     /// The room was deleted, and this task ends.
     deletion: Option<Deletion>,
+    /// How the sockets are closed if the room ends with them.
+    close: (u16, &'static str),
     usage: RoomUsage,
     /// The span of the turn that runs; absent if spans are off.
     span: Option<Span>,
@@ -126,9 +128,18 @@ enum Broken {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Storage(#[from] StorageFailed),
+    #[error(transparent)]
+    NotOpened(#[from] NotOpened),
     /// Nothing is broken: the room was deleted.
     #[error("the room was deleted")]
     Deleted,
+}
+
+impl Broken {
+    /// Nothing is broken: another node owns the room.
+    fn is_moved(&self) -> bool {
+        matches!(self, Broken::Commit(CommitError::Fenced { .. }) | Broken::NotOpened(NotOpened::Elsewhere { .. }))
+    }
 }
 
 impl RoomState {
@@ -182,6 +193,7 @@ impl RoomTask {
             gave_long_answer: false,
             turn_cpu: Duration::ZERO,
             deletion: None,
+            close: CLOSE_BROKEN,
             usage: RoomUsage::new(last_event),
             span: None,
         };
@@ -195,7 +207,12 @@ impl RoomTask {
         };
         match ended {
             Ok(Ok(())) => self.state = None,
-            Ok(Err(Broken::Deleted)) => {}
+            Ok(Err(Broken::Deleted)) => self.close = CLOSE_DELETED,
+            // Its owner has its timers and posts.
+            Ok(Err(broken)) if broken.is_moved() => {
+                tracing::debug!(reason = %broken, "the room moved; its clients are asked to come back");
+                self.close = CLOSE_MOVED;
+            }
             Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
                 self.retry_wake_later();
@@ -210,7 +227,7 @@ impl RoomTask {
 
     /// Handles one event after the other, until the room can sleep.
     async fn events(&mut self) -> Result<(), Broken> {
-        self.open()?;
+        self.open().await?;
         self.publish();
         let mut idle = pin!(clock::timer(self.shared.hibernate_after.min(USAGE_REPORT_EVERY)));
         loop {
@@ -475,10 +492,10 @@ impl RoomTask {
         let sockets = &mut self.opened().resources().sockets;
         sockets.mark_gone(socket);
         let Some(client) = sockets.get(socket).map(|socket| socket.client.clone()) else { return };
-        let commit = self.last_commit();
+        let position = self.last_position();
         let left =
             TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None, taken_at: None, span: None };
-        self.mailbox.output_gate.hold(commit, left);
+        self.mailbox.output_gate.hold(position, left);
         if self.batch.is_empty() {
             self.release();
         }
@@ -500,7 +517,10 @@ impl RoomTask {
         let state = self.state.as_ref().expect("a running room has its state");
         let connected = self.code.code.component.is_connected();
         let place = self.span.as_ref().map(Span::place);
-        connected.then(|| self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox, place))
+        connected.then(|| {
+            let prover = state.opened.as_ref().and_then(|opened| opened.log.prover());
+            self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox, prover, place)
+        })
     }
 
     fn state(&mut self) -> &mut RoomState {
@@ -524,8 +544,10 @@ impl Drop for RoomTask {
             let clients = sockets.map(|(_, socket)| socket.client.clone()).collect::<Vec<_>>();
             // Dropped first, so that a successor does not find the log still owned.
             drop(state);
-            self.shared.registry.abandon(&address, &self.mailbox);
-            let (code, reason) = if self.deletion.is_some() { CLOSE_DELETED } else { CLOSE_BROKEN };
+            let events = self.shared.registry.abandon(&address, &self.mailbox);
+            let end: fn(Incoming) = if self.close == CLOSE_MOVED { Incoming::answer_moved } else { drop };
+            events.into_iter().for_each(end);
+            let (code, reason) = self.close;
             for client in clients {
                 // A client whose code panics must not keep the others from being closed.
                 guard(|| client.close(code, reason));

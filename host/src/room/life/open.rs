@@ -1,5 +1,5 @@
-//! Opens a room: reads its timers and posts, and sets the time at which it must wake. Later it moves all stored times
-//! when the system clock is set.
+//! Opens a room: becomes its owner, reads its timers and posts, and sets the time at which it must wake. Later it moves
+//! all stored times when the system clock is set.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use crate::room::overlay::StorageOverlay;
 use crate::room::policy;
 use crate::room::posts::Posting;
 use crate::room::reply::Reply;
+use crate::room::tenant::Tenant;
 use crate::store::Stored;
 
 impl RoomTask {
-    pub(super) fn open(&mut self) -> Result<(), Broken> {
+    pub(super) async fn open(&mut self) -> Result<(), Broken> {
         let state = self.state();
         if state.opened.is_some() {
             return Ok(());
@@ -24,7 +25,9 @@ impl RoomTask {
         // The order matters: if the clock is set in between, the first event follows it.
         let offset_now = self.shared.timeline.offset();
         let offset = self.shared.timer_queue.old_offset(&address).unwrap_or(offset_now);
-        let Stored { log, timers, posts } = self.shared.store.room(&address)?;
+        let store = &self.shared.store;
+        let listener = self.shared.wants_proofs.then(|| Tenant::of(&self.mailbox, &self.shared));
+        let Stored { log, timers, posts } = store.open_room(&address, listener).await?;
         let overlay = Arc::new(StorageOverlay::new(log.reader()));
         let now = clock::shifted(clock::steady_millis(), offset);
         let posting = Posting::new(policy::posts_in_time(posts, now));
@@ -35,7 +38,7 @@ impl RoomTask {
             // The timer queue has this entry already, unless an earlier task was woken for it and broke.
             self.shared.timer_queue.set(&address, Some(at), at);
         }
-        self.mailbox.output_gate.start_at(log.number());
+        self.mailbox.open_at(log.number());
         let resources = TurnResources {
             address,
             incarnation: log.incarnation(),
@@ -45,7 +48,7 @@ impl RoomTask {
             storage: overlay.clone(),
             message_out_bytes: namespace.message_out_bytes,
             outbound: None,
-            commits_before: 0,
+            confirmed_by: 0,
             posts_waiting: 0,
             turn: 0,
             requested_by: None,

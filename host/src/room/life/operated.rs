@@ -79,8 +79,9 @@ impl RoomTask {
         }
         self.submit()?;
         let mailbox = self.mailbox.clone();
-        let commit = self.opened().log.delete(mailbox)?;
-        if self.mailbox.output_gate.until_durable(commit).await.is_err() {
+        self.opened().log.delete(mailbox)?;
+        let position = self.opened().log.position();
+        if self.mailbox.output_gate.until_confirmed(position).await.is_err() {
             // The store has failed; the room learns it from its mailbox.
             return Ok(());
         }

@@ -98,12 +98,14 @@ impl RoomTask {
         }
     }
 
-    /// The span of a wait for `commit`; absent if nothing waits.
-    pub(super) fn commit_span(&mut self, commit: u64) -> Option<Span> {
-        let span = self.span.as_mut()?;
-        if commit <= self.mailbox.output_gate.durable() {
+    /// The span of a wait for `position`; absent if nothing waits.
+    pub(super) fn commit_span(&mut self, position: u64) -> Option<Span> {
+        self.span.as_ref()?;
+        if self.mailbox.output_gate.is_confirmed(position) {
             return None;
         }
+        let commit = self.last_commit();
+        let span = self.span.as_mut()?;
         span.set_number("dormouse.commit", commit);
         let mut waits = span.inner("commit")?;
         waits.set_number("dormouse.commit", commit);

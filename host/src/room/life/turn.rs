@@ -211,12 +211,12 @@ impl RoomTask {
         self.mailbox.activity.begin_turn(now, matches!(event, Event::Message(..)));
         let opened = self.opened();
         let moment = Moment { now: opened.now, seed: random::bytes() };
-        let commits_before = self.last_commit();
+        let confirmed_by = self.last_position();
         let outbound_interface = self.outbound_interface();
         let opened = self.opened();
         let mut resources = opened.resources.take().expect("lent only while a turn runs");
         resources.outbound = outbound_interface;
-        resources.commits_before = commits_before;
+        resources.confirmed_by = confirmed_by;
         resources.posts_waiting = opened.posting.waiting();
         let long_turns = self.shared.long_turns.clone();
         let mut submitted = Ok(());
@@ -325,12 +325,16 @@ impl RoomTask {
         Ok(())
     }
 
-    /// Hands the batch to the disk, without waiting for it.
+    /// Hands the batch to the store, as a commit or as a proof, without waiting for it.
     pub(super) fn submit(&mut self) -> Result<(), Broken> {
         if self.batch.is_empty() {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
+        if !batch.has_changes() {
+            let listener = self.mailbox.clone();
+            return Ok(self.opened().log.prove(listener)?);
+        }
         let listener = self.commit_listener(batch.turns());
         let opened = self.opened();
         let number = opened.log.number() + 1;
@@ -339,8 +343,14 @@ impl RoomTask {
 
     /// The number of the commit that makes all turns up to now durable.
     pub(super) fn last_commit(&mut self) -> u64 {
-        let batched = u64::from(!self.batch.is_empty());
+        let batched = u64::from(self.batch.has_changes());
         self.opened().log.number() + batched
+    }
+
+    /// The position of the commit or proof that confirms all turns up to now.
+    pub(super) fn last_position(&mut self) -> u64 {
+        let batched = u64::from(!self.batch.is_empty());
+        self.opened().log.position() + batched
     }
 
     /// Undoes a turn that failed, and answers its cause. The room goes on.
@@ -417,15 +427,21 @@ impl RoomTask {
         }
     }
 
+    /// Holds what a turn says until the commit with its writes is durable. If it wrote nothing, that is the last commit
+    /// before it; or, if another node may own the room by now, a proof that is asked for after the turn.
     pub(super) fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
-        let commit = self.last_commit();
         self.count_outputs(&outputs);
         let sockets = &mut self.opened().resources().sockets;
         let deliveries = outputs.into_iter().filter_map(|output| with_receivers(output, sockets)).collect::<Vec<_>>();
-        if !deliveries.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
+        let speaks = !deliveries.is_empty() || !matches!(reply, Reply::None);
+        if speaks && self.shared.wants_proofs {
+            self.batch.add_speaking();
+        }
+        let position = self.last_position();
+        if speaks || position > 0 {
             let taken_at = (!deliveries.is_empty()).then_some(self.last_event);
-            let span = self.commit_span(commit);
-            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply, taken_at, span });
+            let span = self.commit_span(position);
+            self.mailbox.output_gate.hold(position, TurnOutput { deliveries, reply, taken_at, span });
         }
     }
 }

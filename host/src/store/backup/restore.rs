@@ -13,10 +13,10 @@ use bytes::Bytes;
 use super::directory::{check, read};
 use super::format::{Piece, Totals};
 use super::{BackupError, Head};
+use crate::store::embedded::mark::Mark;
 use crate::store::engine::{Record, StorageEngine};
 use crate::store::fjall::directory::{UNFINISHED_RESTORE, is_empty, make, sync};
 use crate::store::fjall::{FjallEngine, OpenFailed};
-use crate::store::mark::Mark;
 use crate::store::records::{self, Kind};
 
 /// Records are written in batches of about this many bytes, so that few are in memory.

@@ -62,7 +62,7 @@ impl ImportFile {
         self.written += bytes.len() as u64;
         // The import must not take the space of the rooms that run: what it needs in the end must fit already now.
         if self.written >= self.space_checked {
-            if !self.store.0.has_space_for(COPIES * self.written + SPACE_CHECKED_EVERY) {
+            if !self.store.0.truth.has_space_for(COPIES * self.written + SPACE_CHECKED_EVERY) {
                 return Err(ImportError::NoSpace);
             }
             self.space_checked = self.written + SPACE_CHECKED_EVERY;

@@ -8,12 +8,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::check::CheckedImport;
 use super::line::Line;
 use super::{ImportError, NUMBERS_AHEAD};
-use crate::clock;
 use crate::model::{Address, PostNumber, Timer};
 use crate::random;
+use crate::store::commit::{CommitListener, Receipt};
 use crate::store::engine::{Record, StorageEngine};
 use crate::store::error::{CommitError, DiskError};
-use crate::store::group::{Commit, CommitListener, Receipt};
 use crate::store::records::{self, RoomRecord};
 use crate::store::room_log::RoomLog;
 
@@ -101,22 +100,23 @@ impl Writer<'_> {
             return Ok(());
         }
         if self.commits == 0 {
-            self.records.push(records::import_record(self.log.record.id, Some(&self.log.owner.address)));
+            self.records.push(records::import_record(self.log.record.id, Some(self.log.owner.address())));
         }
         self.check_space()?;
-        self.commit()
+        // The number of the room stays until its record is written.
+        self.commit(self.log.record.number)
     }
 
     /// The last commit: from then on the room exists.
     fn finish(&mut self, record: RoomRecord) -> Result<(), ImportError> {
         let record = RoomRecord { epoch: self.log.store.epoch, ..record };
-        let address = &self.log.owner.address;
+        let address = self.log.owner.address();
         self.records.extend([record.to_record(address), record.name_record(address)]);
         if self.commits > 0 {
             self.records.push(records::import_record(record.id, None));
         }
         self.check_space()?;
-        self.commit()?;
+        self.commit(record.number)?;
         self.log.record = record;
         self.log.named = true;
         Ok(())
@@ -127,14 +127,14 @@ impl Writer<'_> {
         self.records.clear();
         while self.commits > 0 {
             let id = self.log.record.id;
-            let keys = self.log.store.read(|disk| Ok(records::some_keys(disk, id, REMOVED_AT_ONCE)?));
+            let keys = self.log.store.read_all(|reader| Ok(records::some_keys(reader, id, REMOVED_AT_ONCE)?));
             let Ok(keys) = keys else { return };
             let is_last = keys.is_empty();
             self.records.extend(keys.into_iter().map(|key| (key, None)));
             if is_last {
                 self.records.push(records::import_record(id, None));
             }
-            if is_last | self.commit().is_err() {
+            if is_last | self.commit(self.log.record.number).is_err() {
                 return;
             }
         }
@@ -142,19 +142,16 @@ impl Writer<'_> {
 
     fn check_space(&self) -> Result<(), ImportError> {
         let bytes = 2 * COMMIT_BYTES as u64;
-        if self.log.store.has_space_for(bytes) { Ok(()) } else { Err(ImportError::NoSpace) }
+        if self.log.store.truth.has_space_for(bytes) { Ok(()) } else { Err(ImportError::NoSpace) }
     }
 
-    /// Commits the collected records and waits until they are durable.
-    fn commit(&mut self) -> Result<(), ImportError> {
-        let store = &self.log.store;
+    /// Commits the collected records and waits until they are durable. The room has this number then.
+    fn commit(&mut self, number: u64) -> Result<(), ImportError> {
         let (listener, outcome) = Listener::new();
         self.bytes = 0;
-        let (records, owner) = (std::mem::take(&mut self.records), Some(self.log.owner.clone()));
-        let submitted =
-            store.group.submit(Commit { records, number: self.commits + 1, listener, owner, at: clock::monotonic() });
+        let records = std::mem::take(&mut self.records);
         let failed = |error: CommitError| ImportError::Failed(error.to_string());
-        submitted.map_err(failed)?;
+        self.log.submit(records, number, listener, false).map_err(failed)?;
         match outcome.recv() {
             Ok(Ok(())) => {
                 self.commits += 1;

@@ -23,7 +23,7 @@ use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::engine::StorageEngine;
+use super::engine::StorageReader;
 use super::error::DiskError;
 use crate::clock::UnixMillis;
 use crate::model::{HOUR_MS, Hour, Usage, UsageBy, hour_of};
@@ -205,7 +205,7 @@ fn read_levels(key: &[u8], value: &[u8]) -> Result<Levels, DiskError> {
 }
 
 /// When an earlier start of the store last wrote; absent for the present one, which goes on.
-fn ended(disk: &dyn StorageEngine, epoch: u64, levels: &Levels) -> Result<Option<UnixMillis>, DiskError> {
+fn ended(disk: &dyn StorageReader, epoch: u64, levels: &Levels) -> Result<Option<UnixMillis>, DiskError> {
     if levels.epoch == epoch {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{behind, ended, hour_prefix, level_prefix, read_levels, read_usage, with_subject};
 use crate::clock::UnixMillis;
 use crate::model::{Usage, UsageBy, UsagePage, UsageQuery, UsageSubject};
-use crate::store::engine::StorageEngine;
+use crate::store::engine::StorageReader;
 use crate::store::error::DiskError;
 
 /// Takes a subject with the key and the value of its record.
@@ -17,7 +17,7 @@ type Visit<'a> = dyn FnMut(Bytes, &[u8], &[u8]) -> Result<(), DiskError> + 'a;
 
 /// The rows of a query, as of `now`.
 pub(in crate::store) fn page(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     query: &UsageQuery,
     now: UnixMillis,
     epoch: u64,
@@ -50,7 +50,7 @@ pub(in crate::store) fn page(
 
 /// Visits the subjects of a query below a prefix: one more than the rows of the page, so that it is known whether more
 /// follow.
-fn scan(disk: &dyn StorageEngine, prefix: &[u8], query: &UsageQuery, visit: &mut Visit<'_>) -> Result<(), DiskError> {
+fn scan(disk: &dyn StorageReader, prefix: &[u8], query: &UsageQuery, visit: &mut Visit<'_>) -> Result<(), DiskError> {
     let mut wanted = prefix.to_vec();
     if let (UsageBy::Room, Some(namespace)) = (query.by, &query.namespace) {
         wanted.extend_from_slice(namespace.as_bytes());

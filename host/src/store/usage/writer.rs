@@ -14,15 +14,15 @@ use super::{
     ALIVE, HOURS, KEPT_HOURS, KIND, LEVELS, Levels, alive_key, beginning_with, by_of, ended, hour_prefix, level_prefix,
     levels_value, numbers, read_levels, read_usage, usage_value, with_subject,
 };
-use crate::clock::{self, UnixMillis};
+use crate::clock::UnixMillis;
 use crate::limits::USAGE_NAMES_AN_HOUR;
 use crate::model::{
     Address, Hour, LevelChange, RoomReport, StorageFailed, Usage, UsageBy, UsageSubject, UserReport, hour_of,
 };
 use crate::store::Store;
-use crate::store::engine::{Record, StorageEngine};
+use crate::store::commit::{Commit, CommitListener, Receipt};
+use crate::store::engine::{Record, StorageReader};
 use crate::store::error::{CommitError, DiskError, unreadable};
-use crate::store::group::{Commit, CommitListener, Receipt};
 
 /// The records of one commit at about most: rooms wait for the same sync, and it takes no longer for 200 KB more.
 const RECORDS_A_COMMIT: usize = 2_000;
@@ -204,7 +204,7 @@ impl UsageWriter {
     ) -> Result<(), NotWritten> {
         let (epoch, store) = (self.store.epoch(), self.store.clone());
         let (counts, open) = (&mut self.counts, &mut self.open);
-        let records = store.0.read(|disk| {
+        let records = store.0.read_all(|disk| {
             let (hours, levels) = Default::default();
             let mut merge = Merge { disk, now, epoch, counts, opened: 0, hours, levels };
             fill(&mut merge).map_err(|error| unreadable("the usage", &"all rooms", &error))?;
@@ -220,13 +220,13 @@ impl UsageWriter {
         }
         let (sender, durable) = sync_channel(1);
         let listener = Arc::new(Waiting(sender));
-        self.store.0.group.submit(Commit { records, number: 0, listener, owner: None, at: clock::monotonic() })?;
+        self.store.0.truth.commit(Commit::of_store(records, listener))?;
         let lost = |_: mpsc::RecvError| CommitError::Failed("the commit thread has ended".into());
         Ok(durable.recv().map_err(lost)??)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&dyn StorageEngine) -> Result<T, DiskError>) -> Result<T, StorageFailed> {
-        self.store.0.read(|disk| read(disk).map_err(|error| unreadable("the usage", &"all rooms", &error)))
+    fn read<T>(&self, read: impl FnOnce(&dyn StorageReader) -> Result<T, DiskError>) -> Result<T, StorageFailed> {
+        self.store.0.read_all(|disk| read(disk).map_err(|error| unreadable("the usage", &"all rooms", &error)))
     }
 }
 
@@ -255,7 +255,7 @@ struct NamespaceReport {
 
 /// Stored records with what was added to them.
 struct Merge<'a> {
-    disk: &'a dyn StorageEngine,
+    disk: &'a dyn StorageReader,
     now: Now,
     epoch: u64,
     counts: &'a mut HashMap<(Hour, UsageBy), usize>,
@@ -443,7 +443,7 @@ mod tests {
         let (namespace, prefix, after) = Default::default();
         let hour = hour_of(BEGIN);
         let query = UsageQuery { by, from: hour, until: hour + KEPT_HOURS, namespace, prefix, after, limit: 10 };
-        store.0.read(|disk| Ok(page(disk, &query, now, store.epoch())?)).unwrap().rows
+        store.0.read_all(|disk| Ok(page(disk, &query, now, store.epoch())?)).unwrap().rows
     }
 
     fn one(store: &Store, by: UsageBy, now: UnixMillis) -> Usage {
@@ -510,7 +510,7 @@ mod tests {
         store.usage_writer().write(Vec::new(), Vec::new(), later, 0).unwrap();
         check();
         let user = with_subject(&level_prefix(UsageBy::User), b"ana");
-        assert_eq!(store.0.read(|disk| Ok(disk.get(&user)?)).unwrap(), None, "nothing is left to end");
+        assert_eq!(store.0.read_all(|disk| Ok(disk.get(&user)?)).unwrap(), None, "nothing is left to end");
     }
 
     #[test]

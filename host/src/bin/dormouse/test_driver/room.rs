@@ -383,7 +383,7 @@ impl TestRoom {
             storage: self.storage.clone(),
             message_out_bytes: self.message_out_bytes,
             outbound: Some(self.world.clone()),
-            commits_before: 0,
+            confirmed_by: 0,
             posts_waiting: self.posted.len(),
             turn: 0,
             requested_by: None,

@@ -11,13 +11,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::error::DiskError;
 use crate::clock;
+use crate::store::error::DiskError;
 
 /// How old the mark may be after a power loss. A sync for each group would double the syncs of the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) struct Mark {
+pub(in crate::store) struct Mark {
     file: File,
     synced: Instant,
     failed: bool,
@@ -25,7 +25,7 @@ pub(super) struct Mark {
 
 impl Mark {
     #[expect(clippy::disallowed_methods, reason = "it opens the file `mark`")]
-    pub(super) fn open(directory: &Path) -> Result<Self, DiskError> {
+    pub(in crate::store) fn open(directory: &Path) -> Result<Self, DiskError> {
         let mut options = OpenOptions::new();
         let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("mark"));
         let file = open.map_err(|error| DiskError(format!("the file `mark`: {error}")))?;
@@ -33,7 +33,7 @@ impl Mark {
     }
 
     /// The number; 0 if none was written or it cannot be read.
-    pub(super) fn read(&self) -> u64 {
+    pub(in crate::store) fn read(&self) -> u64 {
         let mut bytes = [0; 16];
         match self.file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {
@@ -54,7 +54,7 @@ impl Mark {
         }
     }
 
-    pub(super) fn write(&mut self, group: u64) {
+    pub(in crate::store) fn write(&mut self, group: u64) {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&group.to_be_bytes());
         bytes[8..].copy_from_slice(&(!group).to_be_bytes());
@@ -65,7 +65,7 @@ impl Mark {
         }
     }
 
-    pub(super) fn sync(&mut self) {
+    pub(in crate::store) fn sync(&mut self) {
         self.synced = clock::monotonic();
         let synced = self.file.sync_data();
         self.report(synced);

@@ -25,13 +25,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::engine::Record;
-use super::error::DiskError;
-use super::fjall::directory;
-use super::incarnation::{Evidence, FILE, Incarnation, Times, born, changed};
-use super::records::incarnation_record;
 use crate::clock;
 use crate::random;
+use crate::store::engine::Record;
+use crate::store::error::DiskError;
+use crate::store::fjall::directory;
+use crate::store::incarnation::{Evidence, FILE, Incarnation, Times, born, changed};
+use crate::store::records::incarnation_record;
 
 /// The name of the file that will replace it.
 const NEXT_FILE: &str = "incarnation.next";
@@ -42,7 +42,7 @@ const NEXT_FILE: &str = "incarnation.next";
 const REPLACE_EVERY: Duration = Duration::from_secs(60);
 
 /// The file `incarnation`, together with the evidence of it in the records of the store.
-pub(super) struct Witness {
+pub(in crate::store) struct Witness {
     directory: PathBuf,
     incarnation: Incarnation,
     /// Matches the file that exists; absent before the first one.
@@ -55,7 +55,7 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Checks the evidence `known` from the records of the store.
-    pub(super) fn open(directory: &Path, known: Option<(Incarnation, Vec<Evidence>)>) -> Self {
+    pub(in crate::store) fn open(directory: &Path, known: Option<(Incarnation, Vec<Evidence>)>) -> Self {
         let was_known = known.is_some();
         let recognised = known.and_then(|(incarnation, evidence)| {
             let current = evidence.into_iter().find(|evidence| evidence.holds(directory))?;
@@ -77,12 +77,12 @@ impl Witness {
         }
     }
 
-    pub(super) fn incarnation(&self) -> Incarnation {
+    pub(in crate::store) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
     /// Whether the file is old enough to be replaced.
-    pub(super) fn is_due(&self) -> bool {
+    pub(in crate::store) fn is_due(&self) -> bool {
         self.is_replaceable() && clock::since(self.replaced) >= REPLACE_EVERY
     }
 
@@ -92,7 +92,7 @@ impl Witness {
     }
 
     /// Makes the next file. Invariant: the record that names it is durable before [`replace`](Self::replace) is called.
-    pub(super) fn prepare(&mut self) -> Result<Record, DiskError> {
+    pub(in crate::store) fn prepare(&mut self) -> Result<Record, DiskError> {
         self.replaced = clock::monotonic();
         let next = make_next(&self.directory).map_err(|error| DiskError(format!("the file `{FILE}`: {error}")))?;
         self.next = Some(next);
@@ -102,13 +102,13 @@ impl Witness {
 
     /// As [`prepare`](Self::prepare), while the store runs. A failure does not fail the commit; it only makes it
     /// possible that a copy is not recognised.
-    pub(super) fn try_prepare(&mut self) -> Option<Record> {
+    pub(in crate::store) fn try_prepare(&mut self) -> Option<Record> {
         let prepared = self.prepare();
         self.report(prepared)
     }
 
     /// Replaces the file by the next one, if there is one.
-    pub(super) fn replace(&mut self) {
+    pub(in crate::store) fn replace(&mut self) {
         let Some(next) = self.next.take() else { return };
         let replaced = match next.times {
             Times::Born { .. } => fs::rename(self.directory.join(NEXT_FILE), self.directory.join(FILE)),

@@ -1,7 +1,7 @@
 //! Group commit: one batch and one sync carry the waiting commits of all rooms.
 //!
-//! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it notifies a
-//! [`CommitListener`] of each commit. The first failure ends all writing, because after a failed sync the state of the
+//! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it notifies the
+//! listener of each commit. The first failure ends all writing, because after a failed sync the state of the
 //! disk is unknown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,58 +12,17 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::engine::{Record, StorageEngine};
-use super::error::{CommitError, DiskError};
 use super::mark::Mark;
-use super::metrics::Metrics;
-use super::owner::Owner;
-use super::records;
 use super::witness::Witness;
 use crate::clock;
 use crate::lock::{Lock, NO_HOLDER_PANICS};
 use crate::panics::Panic;
-
-/// Up to this many commits in a sync count as few. On a quiet host the commit thread has time, and waking another
-/// thread would cost more than the work itself. On a busy host it must return to the disk.
-const FEW_COMMITS: usize = 2;
-
-/// The proof that a commit of a room, and all commits before it, are durable.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[must_use = "outputs that wait for a commit leave only when the output gate gets its receipt"]
-pub struct Receipt(u64);
-
-/// The rooms that wait for their commits, each with the number of its commit.
-type Listeners = Vec<(u64, Arc<dyn CommitListener>)>;
-
-impl Receipt {
-    /// The number of the last durable commit.
-    pub fn number(&self) -> u64 {
-        self.0
-    }
-}
-
-/// A room that waits for a commit.
-pub trait CommitListener: Send + Sync {
-    /// The commit is durable. Called once for each commit, in order, on the commit thread, for which all rooms wait.
-    /// `few` means that only a few commits became durable with it, so a little work may be done here; otherwise other
-    /// threads must do it.
-    fn committed(&self, receipt: Receipt, few: bool);
-
-    /// The commit will never be durable, nor any later one; or, with [`CommitError::NotNotified`], `committed`
-    /// panicked.
-    fn failed(&self, error: &CommitError);
-}
-
-/// A commit on its way to the disk: of one room, or of what all rooms used.
-pub(super) struct Commit {
-    pub(super) records: Vec<Record>,
-    pub(super) number: u64,
-    pub(super) listener: Arc<dyn CommitListener>,
-    /// Held until the commit is done. Absent for a commit of the store itself.
-    pub(super) owner: Option<Arc<Owner>>,
-    /// When it was submitted.
-    pub(super) at: Instant,
-}
+use crate::store::commit::{Commit, Listeners, confirm, refuse};
+use crate::store::engine::{Record, StorageEngine};
+use crate::store::error::{CommitError, DiskError};
+use crate::store::metrics::Metrics;
+use crate::store::owner::Owner;
+use crate::store::records;
 
 /// The queue to the commit thread.
 pub(super) struct Group {
@@ -125,7 +84,7 @@ impl Group {
     pub(super) fn submit(&self, commit: Commit) -> Result<(), CommitError> {
         let mut queue = self.shared.queue.lock();
         queue.check_open()?;
-        self.shared.bytes.fetch_add(size(&commit), Ordering::Relaxed);
+        self.shared.bytes.fetch_add(commit.bytes(), Ordering::Relaxed);
         queue.commits.push(commit);
         // The worker checks the queue before it waits. It may be waiting only if the queue was empty.
         if queue.commits.len() == 1 {
@@ -234,7 +193,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some(commits) = self.gather() {
-            let bytes = commits.iter().map(size).sum();
+            let bytes = commits.iter().map(Commit::bytes).sum();
             let submitted = commits.iter().filter(|commit| commit.owner.is_some()).map(|commit| commit.at);
             let submitted = submitted.collect::<Vec<_>>();
             let (batch, listeners, owners) = self.batch(commits);
@@ -250,7 +209,7 @@ impl Worker {
             match done {
                 Ok(()) => {
                     self.shared.metrics.committed(&submitted);
-                    notify(listeners);
+                    confirm(listeners);
                 }
                 Err(error) => {
                     self.fail(&CommitError::Failed(error.0), listeners);
@@ -290,7 +249,7 @@ impl Worker {
         let mut owners = Vec::with_capacity(commits.len());
         for commit in commits {
             batch.extend(commit.records);
-            listeners.push((commit.number, commit.listener));
+            listeners.push((commit.receipt, commit.listener));
             owners.extend(commit.owner);
         }
         (batch, listeners, owners)
@@ -327,30 +286,6 @@ impl Worker {
         self.shared.emptied.notify_waiters();
         let listeners =
             listeners.iter().map(|(_, listener)| listener).chain(queued.iter().map(|commit| &commit.listener));
-        listeners.for_each(|listener| notify_failure(&**listener, error));
+        listeners.for_each(|listener| refuse(&**listener, error));
     }
-}
-
-/// Notifies rooms that their commits are durable. This runs code of rooms and connections on the commit thread. If
-/// it panics for one room, that room is given up, and the others are not affected.
-fn notify(listeners: Listeners) {
-    let few = listeners.len() <= FEW_COMMITS;
-    for (number, listener) in listeners {
-        let notified = catch_unwind(AssertUnwindSafe(|| listener.committed(Receipt(number), few)));
-        if let Err(payload) = notified {
-            let panic = Panic::from(payload);
-            tracing::error!(%panic, "the host's own code panicked as it notified a room of its commit; the room is opened again");
-            notify_failure(&*listener, &CommitError::NotNotified);
-        }
-    }
-}
-
-fn notify_failure(listener: &dyn CommitListener, error: &CommitError) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| listener.failed(error))) {
-        tracing::error!(panic = %Panic::from(payload), "the host's own code panicked as it notified a room of a failure");
-    }
-}
-
-fn size(commit: &Commit) -> usize {
-    commit.records.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum()
 }

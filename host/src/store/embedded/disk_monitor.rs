@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::engine::StorageEngine;
 use super::group::{Group, Shared};
-use super::options::StoreOptions;
+use crate::store::engine::StorageEngine;
+use crate::store::options::StoreOptions;
 
 /// How often the disk is checked. In this time a disk writes less than the default of `min_free_bytes` allows for,
 /// unless other programs fill it.
