@@ -339,3 +339,6 @@ impl Rooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ mod owner;
 mod records;
 mod room_log;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod test_truth;
 pub mod transfer;
 mod truth;
 mod usage;

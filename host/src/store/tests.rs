@@ -446,6 +446,25 @@ impl StorageReader for CutEngine {
     }
 }
 
+#[tokio::test]
+async fn commits_and_proofs_of_a_tenure_have_dense_positions() {
+    let (store, truth) = test_truth::TestTruth::store();
+    truth.confirm_all(true);
+    let mut log = store.open_room(&lobby(), None).await.unwrap().log;
+    let (receipts, received) = channel();
+    let listener = Arc::new(ReceiptListener(receipts));
+    log.commit(1, write("a", "1"), listener.clone()).unwrap();
+    log.prove(listener.clone()).unwrap();
+    log.prover().unwrap().prove().await.unwrap();
+    log.commit(2, write("a", "2"), listener).unwrap();
+    assert_eq!((log.position(), log.number()), (3, 2));
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 2)]);
+    drop(log);
+    truth.until_let_go(&lobby()).await;
+    let log = store.open_room(&lobby(), None).await.unwrap().log;
+    assert_eq!((log.position(), log.number()), (0, 2), "another tenure");
+}
+
 struct ReceiptListener(Sender<(u64, u64)>);
 
 impl CommitListener for ReceiptListener {
@@ -455,6 +474,16 @@ impl CommitListener for ReceiptListener {
 
     fn failed(&self, error: &CommitError) {
         panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_of_another_node_is_not_opened_and_not_owned() {
+    let (store, truth) = test_truth::TestTruth::store();
+    truth.give_away(&lobby());
+    for _ in 0..2 {
+        let refused = store.open_room(&lobby(), None).await;
+        assert!(matches!(refused, Err(NotOpened::Elsewhere { .. })));
     }
 }
 

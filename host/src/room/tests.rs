@@ -1,0 +1,226 @@
+//! Rooms on a store that wants proofs, as if several nodes shared them. The guest stores what a message tells it, and
+//! answers the sender.
+
+use super::*;
+use crate::config::Limits;
+use crate::guest::Engine;
+use crate::model::{Message, Permission};
+use crate::outbound::Allowed;
+use crate::rollout::Rollout;
+use crate::store::test_truth::{Asked, TestTruth};
+
+/// Rooms of the guests `keeper` and `caller`, and their truth.
+fn rooms() -> (Rooms, Arc<TestTruth>) {
+    rooms_that_idle(Duration::from_secs(60))
+}
+
+/// The same rooms, which hibernate after this time.
+fn rooms_that_idle(idle: Duration) -> (Rooms, Arc<TestTruth>) {
+    let limits = Arc::new(Limits { awake_rooms: 10, ..Limits::default() });
+    let engine = Engine::new(limits.clone()).expect("the engine starts");
+    let namespace = |component| Namespace {
+        code: Rollout::new("0", engine.room("a room", component).expect("it is a room")),
+        component_name: "a room".into(),
+        config: Arc::default(),
+        message_in_bytes: 1 << 20,
+        message_out_bytes: 1 << 20,
+        to_send: Permission::Write,
+        calls: ["CALLERS".to_owned()].into(),
+        outbound: Allowed { public: Vec::new(), private: Vec::new() },
+    };
+    let namespaces = [("ROOMS", dormouse_bundle::KEEPER), ("CALLERS", dormouse_bundle::CALLER)]
+        .map(|(name, component)| (name.to_owned(), namespace(component)));
+    let (store, truth) = TestTruth::store();
+    let long_turns = LongTurns::start().expect("there are threads");
+    let outbound = HttpClient::new(None).expect("it has authorities");
+    let rooms = Rooms::start(store, namespaces.into(), HostLimits::new(limits), idle, long_turns, outbound, None);
+    (rooms.expect("memory is read"), truth)
+}
+
+fn lobby() -> Address {
+    Address::new("ROOMS", "lobby").unwrap()
+}
+
+/// A socket in the lobby, whose connect was proven.
+async fn connect(rooms: &Rooms, truth: &TestTruth) -> LocalSocket {
+    truth.confirm_all(true);
+    let user = User { id: "1".into(), name: "ana".into() };
+    let socket = rooms.connect_local(&lobby(), Request::get("/ws"), user).await.expect("it is let in");
+    truth.confirm_all(false);
+    socket
+}
+
+async fn say(socket: &LocalSocket, command: &str) {
+    socket.send(Message::Text(command.into())).await.expect("the socket is open");
+}
+
+fn text(text: &str) -> Received {
+    Received::Message(Message::Text(text.into()))
+}
+
+/// Whether the room has said something that was not received yet.
+async fn has_said(socket: &mut LocalSocket) -> bool {
+    let mut next = std::pin::pin!(socket.recv());
+    std::future::poll_fn(|context| std::task::Poll::Ready(next.as_mut().poll(context).is_ready())).await
+}
+
+#[tokio::test]
+async fn what_a_silent_turn_says_leaves_after_a_proof() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    say(&socket, "noted").await;
+    assert_eq!(truth.asked(1).await, [Asked::Proof(2)], "the connect was the first");
+    assert!(!has_said(&mut socket).await);
+    truth.confirm(1);
+    assert_eq!(socket.recv().await, text("nothing"));
+}
+
+#[tokio::test]
+async fn commits_and_proofs_keep_their_order() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    say(&socket, "note one").await;
+    assert_eq!(truth.asked(1).await, [Asked::Commit(2, 1)]);
+    say(&socket, "noted").await;
+    assert_eq!(truth.asked(2).await[1..], [Asked::Proof(3)]);
+    say(&socket, "note two").await;
+    assert_eq!(truth.asked(3).await[2..], [Asked::Commit(4, 2)]);
+    assert!(!has_said(&mut socket).await);
+    truth.confirm(1);
+    assert_eq!(socket.recv().await, text("noted"));
+    assert!(!has_said(&mut socket).await, "the read waits for its proof");
+    truth.confirm(1);
+    assert_eq!(socket.recv().await, text("one"));
+    assert!(!has_said(&mut socket).await);
+    truth.confirm(1);
+    assert_eq!(socket.recv().await, text("noted"));
+}
+
+#[tokio::test]
+async fn turns_that_follow_each_other_share_a_proof() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    truth.confirm_all(true);
+    let before = truth.proofs();
+    // The room runs on this thread, so the messages wait for it together. A turn that takes long ends a batch early.
+    for _ in 0..30 {
+        say(&socket, "noted").await;
+    }
+    for _ in 0..30 {
+        assert_eq!(socket.recv().await, text("nothing"));
+    }
+    let proofs = truth.proofs() - before;
+    assert!((1..=15).contains(&proofs), "{proofs} proofs of 30 turns");
+}
+
+#[tokio::test]
+async fn a_room_that_is_fenced_says_nothing_more_and_closes_its_sockets_with_1012() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    say(&socket, "note one").await;
+    truth.asked(1).await;
+    say(&socket, "noted").await;
+    truth.asked(2).await;
+    truth.fence(&lobby());
+    assert_eq!(socket.recv().await, Received::Closed(1012, "the room moved; come back".into()));
+    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved)));
+    truth.until_let_go(&lobby()).await;
+}
+
+#[tokio::test]
+async fn a_sleeping_room_that_is_fenced_closes_its_sockets() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    rooms.hibernate(&lobby());
+    while rooms.running() > 0 {
+        tokio::task::yield_now().await;
+    }
+    truth.fence(&lobby());
+    assert_eq!(socket.recv().await, Received::Closed(1012, "the room moved; come back".into()));
+}
+
+#[tokio::test]
+async fn a_refused_statement_breaks_its_room_and_the_next_opening_goes_on() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    say(&socket, "note lost").await;
+    truth.asked(1).await;
+    truth.fail();
+    assert_eq!(socket.recv().await, Received::Closed(1011, "the room failed; come back".into()));
+    let mut socket = connect(&rooms, &truth).await;
+    say(&socket, "noted").await;
+    assert_eq!(truth.asked(1).await, [Asked::Proof(2)], "positions begin anew");
+    truth.confirm(1);
+    assert_eq!(socket.recv().await, text("nothing"));
+}
+
+#[tokio::test]
+async fn a_room_of_another_node_answers_that_it_moved() {
+    let (rooms, truth) = rooms();
+    truth.give_away(&lobby());
+    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved)));
+    let user = User { id: "1".into(), name: "ana".into() };
+    let refused = rooms.connect_local(&lobby(), Request::get("/ws"), user).await;
+    assert!(matches!(refused, Err(ConnectError::NoAnswer(RequestError::Moved))));
+}
+
+#[tokio::test]
+async fn a_call_in_the_middle_of_a_turn_waits_for_a_proof() {
+    let (rooms, truth) = rooms();
+    let room = |name: &str| Address::new("CALLERS", name).unwrap();
+    let command = r#"{"do":"call","namespace":"CALLERS","name":"b","command":{"do":"get-count"}}"#;
+    let request = Request { method: "POST".into(), body: command.into(), ..Request::get("/") };
+    let (caller, callee) = (room("a"), room("b"));
+    let answered = tokio::spawn({
+        let rooms = rooms.clone();
+        async move { rooms.request(&caller, request).await }
+    });
+    assert_eq!(truth.asked(1).await, [Asked::Proof(0)], "the call");
+    assert!(rooms.0.registry.get(&callee).is_none(), "it has not left");
+    truth.confirm(1);
+    assert_eq!(truth.asked(1).await, [Asked::Proof(1)], "the answer of the other room");
+    truth.confirm(1);
+    assert_eq!(truth.asked(1).await, [Asked::Proof(1)], "the answer of the caller");
+    truth.confirm(1);
+    assert_eq!(answered.await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_fenced_room_makes_no_call() {
+    let (rooms, truth) = rooms();
+    let room = |name: &str| Address::new("CALLERS", name).unwrap();
+    let command = r#"{"do":"call","namespace":"CALLERS","name":"b","command":{"do":"count"}}"#;
+    let request = Request { method: "POST".into(), body: command.into(), ..Request::get("/") };
+    let answered = tokio::spawn({
+        let (rooms, caller) = (rooms.clone(), room("a"));
+        async move { rooms.request(&caller, request).await }
+    });
+    truth.asked(1).await;
+    truth.fence(&room("a"));
+    assert!(answered.await.unwrap().is_err());
+    assert!(rooms.0.registry.get(&room("b")).is_none(), "nobody called it");
+}
+
+#[tokio::test]
+async fn a_room_without_sockets_is_let_go() {
+    let (rooms, truth) = rooms_that_idle(Duration::from_millis(1));
+    let socket = connect(&rooms, &truth).await;
+    truth.confirm_all(true);
+    socket.close(1000, "");
+    truth.until_let_go(&lobby()).await;
+}
+
+#[tokio::test]
+async fn a_deleted_room_is_opened_again_as_another_one() {
+    let (rooms, truth) = rooms();
+    let mut socket = connect(&rooms, &truth).await;
+    truth.confirm_all(true);
+    say(&socket, "note one").await;
+    assert_eq!(socket.recv().await, text("noted"));
+    rooms.delete(&lobby(), true).await.unwrap();
+    assert_eq!(socket.recv().await, Received::Closed(4410, "the room was deleted".into()));
+    let mut socket = connect(&rooms, &truth).await;
+    truth.confirm_all(true);
+    say(&socket, "noted").await;
+    assert_eq!(socket.recv().await, text("nothing"));
+}
