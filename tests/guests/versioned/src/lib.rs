@@ -129,8 +129,9 @@ impl Room for Versioned {
                 let tagged = sockets::everyone().tagged("member").count();
                 Ok(sender.send_json(&json!({ "type": "who", "attachment": attachment, "tagged": tagged }))?)
             }
-            "timer" => {
-                timers::set_after("later", Duration::from_secs(2), "")?;
+            "timer" | "slow timer" => {
+                let seconds = if text == "timer" { 2 } else { 20 };
+                timers::set_after("later", Duration::from_secs(seconds), "")?;
                 Ok(sender.send_json(&json!({ "type": "set" }))?)
             }
             _ => {
