@@ -87,6 +87,14 @@ fn each_dependency_is_used_in_one_module() {
     for folder in ["model", "room", "guest", "outbound", "store", "edge", "config", "host.rs"] {
         never(folder, &["opentelemetry", "prost::"]);
     }
+    for folder in ["cluster", "config", "edge", "guest", "model", "outbound", "room", "host.rs", "bin"] {
+        never(folder, &["tokio_postgres"]);
+    }
+    // Below the store, only `postgres` names it.
+    for (path, code) in code("store") {
+        let is_postgres = path.components().any(|part| part.as_os_str() == "postgres");
+        assert!(is_postgres || !code.contains("tokio_postgres"), "{}", path.display());
+    }
     for folder in ["model", "room", "guest", "outbound", "edge/http", "edge/sockets", "edge/admission", "edge/response"]
     {
         never(folder, &["fjall::"]);

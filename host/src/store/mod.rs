@@ -28,6 +28,7 @@ mod metrics;
 mod open;
 mod options;
 mod owner;
+pub mod postgres;
 mod records;
 mod room_log;
 mod snapshot;

@@ -40,17 +40,18 @@ const SECRET_KEY: &[u8] = b"\0secret";
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
 const INCARNATION_KEY: &[u8] = b"\0incarnation";
-const DELETIONS_KEY: &[u8] = b"\0deletions";
+/// The key of the count of deleted rooms.
+pub(super) const DELETIONS_KEY: &[u8] = b"\0deletions";
 /// The start of the keys of imports that have not ended.
 const IMPORT_KEY: &[u8] = b"\0import\0";
 
-const ROOM: u8 = 1;
-const ENTRY: u8 = 2;
-const TIMER: u8 = 3;
-const NAME: u8 = 4;
-const POST: u8 = 5;
-const TAKEN: u8 = 6;
-const DELETED: u8 = 7;
+pub(super) const ROOM: u8 = 1;
+pub(super) const ENTRY: u8 = 2;
+pub(super) const TIMER: u8 = 3;
+pub(super) const NAME: u8 = 4;
+pub(super) const POST: u8 = 5;
+pub(super) const TAKEN: u8 = 6;
+pub(super) const DELETED: u8 = 7;
 
 /// The kinds of records of a room that are removed after its deletion, beside its name.
 const REMOVED: [u8; 4] = [ENTRY, TIMER, POST, TAKEN];
@@ -104,6 +105,89 @@ impl RoomRecord {
     pub(super) fn name_record(self, address: &Address) -> Record {
         (id_key(NAME, self.id, b""), Some(address_bytes(address)))
     }
+}
+
+/// A key taken apart, for a store that keeps its records in the columns of tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// A record of the store itself: kind 0 and kinds from 8.
+    Store,
+    Room(Address),
+    Entry {
+        id: u64,
+        key: Bytes,
+    },
+    Timer {
+        id: u64,
+        name: Bytes,
+    },
+    Name {
+        id: u64,
+    },
+    Post {
+        id: u64,
+        number: u64,
+    },
+    Taken {
+        id: u64,
+        sender: Bytes,
+    },
+    Deleted {
+        id: u64,
+    },
+}
+
+/// Takes a key apart.
+pub(super) fn parse_key(key: &Bytes) -> Result<Parsed, DiskError> {
+    let kind = *key.first().ok_or_else(|| damaged(key))?;
+    if kind == ROOM {
+        return read_address(&key[1..]).map(Parsed::Room).ok_or_else(|| damaged(key));
+    }
+    if !(ENTRY..=DELETED).contains(&kind) {
+        return Ok(Parsed::Store);
+    }
+    let (id, rest) = (id_of(key)?, behind_id(key));
+    match kind {
+        ENTRY => Ok(Parsed::Entry { id, key: rest }),
+        TIMER => Ok(Parsed::Timer { id, name: rest }),
+        TAKEN => Ok(Parsed::Taken { id, sender: rest }),
+        POST => {
+            let number = rest.as_ref().try_into().map_err(|_| damaged(key))?;
+            Ok(Parsed::Post { id, number: u64::from_be_bytes(number) })
+        }
+        NAME if rest.is_empty() => Ok(Parsed::Name { id }),
+        DELETED if rest.is_empty() => Ok(Parsed::Deleted { id }),
+        _ => Err(damaged(key)),
+    }
+}
+
+/// The due time, the attempt and the payload in the value of a timer.
+pub(super) fn timer_columns(key: &[u8], mut value: Bytes) -> Result<(UnixMillis, u32, Bytes), DiskError> {
+    let (Ok(at), Ok(attempt)) = (value.try_get_u64(), value.try_get_u32()) else { return Err(damaged(key)) };
+    Ok((at, attempt, value))
+}
+
+/// The due time, the attempt, the head and the body in the value of a post.
+pub(super) fn post_columns(key: &[u8], mut value: Bytes) -> Result<(UnixMillis, u32, Bytes, Bytes), DiskError> {
+    let (Ok(at), Ok(attempt), Ok(length)) = (value.try_get_u64(), value.try_get_u32(), value.try_get_u32()) else {
+        return Err(damaged(key));
+    };
+    let length = length as usize;
+    if value.len() < length {
+        return Err(damaged(key));
+    }
+    let head = value.split_to(length);
+    Ok((at, attempt, head, value))
+}
+
+/// The number in the value of an accepted post.
+pub(super) fn taken_column(key: &[u8], value: &[u8]) -> Result<u64, DiskError> {
+    value.try_into().map(u64::from_be_bytes).map_err(|_| damaged(key))
+}
+
+/// The value of a room's record.
+pub(super) fn room_columns(key: &[u8], value: Bytes) -> Result<RoomRecord, DiskError> {
+    read_room(value).ok_or_else(|| damaged(key))
 }
 
 /// The kinds of records that a restore tells apart.
@@ -695,7 +779,7 @@ pub(super) fn address_bytes(address: &Address) -> Bytes {
     [address.namespace().as_bytes(), &[0], address.name().as_bytes()].concat().into()
 }
 
-fn id_key(kind: u8, id: u64, key: &[u8]) -> Bytes {
+pub(super) fn id_key(kind: u8, id: u64, key: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(9 + key.len());
     bytes.put_u8(kind);
     bytes.put_u64(id);
@@ -859,6 +943,11 @@ mod fuzz {
         let values = mutated(&values.each_ref().map(|value| &value[..]));
         fuzz(vec((keys, values), 1..8), |records| {
             let disk = MemoryEngine::default();
+            for (key, value) in &records {
+                let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+                let columns = (timer_columns(&key, value.clone()), post_columns(&key, value.clone()));
+                let _ = (parse_key(&key), columns, taken_column(&key, &value), room_columns(&key, value));
+            }
             disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();
             let _ = (
                 epoch(&disk),
