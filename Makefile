@@ -27,6 +27,9 @@ FUZZ_SEED ?= $(shell date +%s)
 DURABILITY_TESTS = confirmed_messages changed_byte torn_commit
 ROUNDS ?= 100
 
+# For `make postgres`.
+COMMITS ?= 1000000
+
 # For `make model`.
 SEEDS ?= 1000000
 
@@ -45,7 +48,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
 
 ##@ Run it
 
@@ -82,6 +85,7 @@ serve-component: setup ## Build only the component for that: target/dormouse-ser
 ##@ Test it
 
 test: setup client-setup javascript conformance-setup ## Run every test: those in Rust, then those of the browser client with the binary built before
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || test -x "$$(pg_config --bindir 2>/dev/null)/postgres" || { echo "The store is tested on servers of PostgreSQL that the tests start: install it (apt-get install postgresql), or put its pg_config on the PATH; its service is not needed" >&2; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	@failed=; \
 	echo "cargo test --workspace --exclude unruly --no-fail-fast"; \
@@ -101,6 +105,9 @@ durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the
 model: setup ## Simulate rooms on several machines with SEEDS=1000000 random seeds; SEED=1 names the first
 	DORMOUSE_TEST_SEED=$(or $(SEED),$(shell date +%s%N)) DORMOUSE_TEST_ROUNDS=$(SEEDS) \
 		cargo test --config profile.dev.package.dormouse.opt-level=2 --workspace --exclude unruly --test component -- --nocapture ownership::no_fault
+
+postgres: setup ## Test the SQL with COMMITS=1000000 commits on servers of PostgreSQL that the tests start
+	DORMOUSE_TEST_COMMITS=$(COMMITS) cargo test --workspace --exclude unruly --test store -- --nocapture $(ARGS)
 
 lint: setup client-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
