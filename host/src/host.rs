@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::deploys::{
     BUILTIN, BadDeploys, Configured, Deploy, DeployError, DeployStatus, Deployed, Deploys, Journal, ROUTER, Record,
     short,
@@ -37,6 +37,7 @@ use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoke
 use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
 use crate::routes;
+use crate::store::postgres::{self, Secrets, Target};
 use crate::store::{OpenError, Store, StoreOptions, make_private};
 use crate::telemetry::{Exporter, Telemetry, TelemetryError};
 
@@ -309,7 +310,7 @@ impl Builder {
         }
         let store = match self.store {
             Some(store) => store,
-            None => Store::open(&self.config.data, store_options(&self.config))?,
+            None => open_store(&self.config)?,
         };
         let leeway = self.config.identity.leeway;
         let revocations = match own_store {
@@ -769,6 +770,24 @@ fn read(key: impl Fn() -> String, component: &str, extra: &BTreeMap<String, Vec<
             StartError::Component { key: key(), path, source }
         }),
     }
+}
+
+/// Opens the store of a configuration: in a database, or else in the data directory.
+pub fn open_store(config: &Config) -> Result<Store, StartError> {
+    let options = store_options(config);
+    Ok(match database(config)? {
+        Some(settings) => Store::in_database(&config.data, options, &settings)?,
+        None => Store::open(&config.data, options)?,
+    })
+}
+
+/// The database of a configuration, if it names one. Passwords that are not in its address come from the environment.
+pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigError> {
+    let config::Store { url, lanes, patience, require_synchronous } = config.store.clone();
+    let Some(url) = url else { return Ok(None) };
+    let target = Target::parse(url.with_password(), &Secrets::of_environment());
+    let target = target.map_err(|error| ConfigError::invalid("store.url", error.to_string()))?;
+    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous }))
 }
 
 /// The options of the store, as the configuration sets them.

@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 20] = [
+const DOCUMENTS: [(&str, &str); 21] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -27,6 +27,7 @@ const DOCUMENTS: [(&str, &str); 20] = [
     ("docs/deploy.md", include_str!("../../docs/deploy.md")),
     ("docs/operation.md", include_str!("../../docs/operation.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
+    ("docs/postgres.md", include_str!("../../docs/postgres.md")),
     ("docs/running.md", include_str!("../../docs/running.md")),
     ("docs/personal-data.md", include_str!("../../docs/personal-data.md")),
     ("docs/systemd.md", include_str!("../../docs/systemd.md")),

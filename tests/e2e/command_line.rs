@@ -44,6 +44,7 @@ fn every_configuration_snippet_in_the_documents_is_accepted() {
     let documents = [
         include_str!("../../README.md"),
         include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/postgres.md"),
         include_str!("../../docs/telemetry.md"),
     ];
     let pieces = documents.iter().flat_map(|text| text.split("```toml\n").skip(1)).collect::<Vec<_>>();

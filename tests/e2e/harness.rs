@@ -487,6 +487,9 @@ fn complete(mut command: Command, directory: &TempDir, config: &str, args: &[&st
     let admin = if config.contains("admin") { "" } else { "admin.listen = \"127.0.0.1:0\"\n" };
     std::fs::write(&file, format!("{admin}{config}")).expect("a file");
     compiled::provide(directory);
+    if let Some(store) = crate::store_of(directory) {
+        command.env("DORMOUSE_STORE", store);
+    }
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)

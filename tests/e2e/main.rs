@@ -71,3 +71,12 @@ mod tls;
 mod token_renewal;
 mod tokens;
 mod usage;
+
+/// Whether the servers keep their rooms in a database.
+const HAS_DATABASE: bool = false;
+
+/// The address of the database for the servers of a directory. These tests have the embedded store; `tests/postgres` runs
+/// some of them with a database.
+fn store_of(_: &tempfile::TempDir) -> Option<String> {
+    None
+}

@@ -284,6 +284,25 @@ impl Server {
         self.process.wait().unwrap();
     }
 
+    /// Starts it again at the same port, after it was killed.
+    pub(crate) fn start_again(&mut self) {
+        let log = fs::OpenOptions::new().append(true).open(self.directory.with_extension("log")).unwrap();
+        let mut command = program("postgres");
+        command.arg("-D").arg(&self.directory).arg("-p").arg(self.port.to_string());
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"] {
+            command.args(["-c", setting]);
+        }
+        command.process_group(0).stdout(log.try_clone().unwrap()).stderr(log);
+        self.process = started(command);
+        let until = Instant::now() + PATIENCE;
+        let mut is_ready = program("pg_isready");
+        is_ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        while !is_ready.status().unwrap().success() {
+            assert!(Instant::now() < until, "{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Stops all its processes, until they go on.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);

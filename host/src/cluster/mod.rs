@@ -4,6 +4,7 @@
 //! change the room, and cannot prove that it may speak. This module knows no SQL, no connection and no guest.
 //! `docs/cluster-model.md` says what is promised and how it is checked.
 //!
-//! So far only [`ownership`] is here. The program does not run it yet: `tests/component/ownership` does.
+//! So far only [`ownership`] is here. One server runs it, with its rooms in a database: `store/postgres/driver`. The
+//! simulation in `tests/component/ownership` runs several.
 
 pub mod ownership;

@@ -14,6 +14,7 @@ mod limits;
 mod namespace;
 mod nearest;
 mod problem;
+mod store;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 
 use address::{address, networks, with_numbers_for_names};
 use nearest::nearest_key;
+use store::without_credentials;
 
 pub use address::resolve_address;
 pub use authorize::{AuthorizeUrl, BadAuthorizeUrl};
@@ -35,6 +37,7 @@ pub use error::ConfigError;
 pub use identity::{AccessMode, Auth, Encoding, Identity, Key};
 pub use limits::Limits;
 pub use namespace::Namespace;
+pub use store::{BadStoreUrl, Store, StoreUrl};
 pub use telemetry::{BadOtlpUrl, OtlpUrl, Telemetry, TrustParent};
 
 pub use crate::file_problem::FileProblem;
@@ -48,6 +51,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The data directory. A relative path is relative to the configuration file.
     pub data: PathBuf,
+    /// The database that keeps the rooms. Without its address they are in the data directory.
+    pub store: Store,
     /// The prefix of every route: `/`, or a path without a slash at its end.
     pub base_path: String,
     /// A room hibernates after this time without events.
@@ -124,6 +129,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
             data: "./dormouse-data".into(),
+            store: Store::default(),
             base_path: "/api/realtime".into(),
             hibernate_after: Duration::from_secs(10),
             tls: None,

@@ -234,6 +234,11 @@ impl Rooms {
         ImportFile::new(&self.0.store)
     }
 
+    /// Whether they are in a database, which has backups of its own.
+    pub fn are_in_database(&self) -> bool {
+        self.0.store.is_in_database()
+    }
+
     /// All rooms as they are stored at this moment. Everything that was acknowledged before is in it.
     pub fn snapshot(&self) -> Result<Snapshot, StorageFailed> {
         self.0.store.snapshot()

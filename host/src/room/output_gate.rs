@@ -23,6 +23,8 @@ use crate::telemetry::Span;
 pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 /// Close code and reason for clients of a room that another node owns now.
 pub(super) const CLOSE_MOVED: (u16, &str) = (ROOM_MOVED, "the room moved; come back");
+/// Close code and reason for clients of a room whose store has not answered for too long.
+pub(super) const CLOSE_UNREACHABLE: (u16, &str) = (1013, "the store does not answer; come back");
 /// Close code and reason for clients of a room that was deleted.
 pub(super) const CLOSE_DELETED: (u16, &str) = (CLOSED_BY_OPERATOR, "the room was deleted");
 /// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.

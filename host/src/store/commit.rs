@@ -70,7 +70,6 @@ pub(super) struct Commit {
     /// The new values of keys, in the layout of `records`.
     pub(super) records: Vec<Record>,
     /// The number of the room's last commit before this one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only this process writes what the embedded truth has"))]
     pub(super) base: u64,
     /// For the listener. Its number is that of the room from this commit on.
     pub(super) receipt: Receipt,

@@ -46,6 +46,17 @@ pub enum OpenError {
         /// The place where they are missing.
         problem: String,
     },
+    /// The directory has rooms, and they shall be in a database.
+    #[error(
+        "{0} has rooms of its own, which would seem to be gone; pass --data to choose another directory for the cache"
+    )]
+    Embedded(PathBuf),
+    /// The database of the rooms cannot be used.
+    #[error("the database of the rooms cannot be used: {0}")]
+    Database(String),
+    /// Another server serves the rooms of the database.
+    #[error("another server has the rooms of this database ({0}); stop that one first")]
+    NotAlone(String),
 }
 
 /// The engine or the operating system failed.
@@ -73,6 +84,12 @@ pub enum CommitError {
     /// A write or a sync failed. Nothing more is written until a restart.
     #[error("the data disk failed: {0}; repair it and restart")]
     Failed(String),
+    /// The database refuses to store it. It is not stored, and the room is opened again.
+    #[error("the database has refused a commit: {0}; please report this")]
+    Refused(String),
+    /// The database has not answered for too long. The commit may be stored or not.
+    #[error("the database does not answer: {0}; repair it")]
+    Unreachable(String),
     /// The commit is durable, but the host panicked while it notified the room. The room must be opened again.
     #[error("the commit is durable, and the host failed to tell the room; please report this")]
     NotNotified,
@@ -95,6 +112,9 @@ pub enum NotOpened {
         /// Its owner.
         node: NodeId,
     },
+    /// The database has not answered for too long.
+    #[error("the database does not answer: {0}; repair it")]
+    Unreachable(String),
     /// It has an owner in this process, or cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageFailed),

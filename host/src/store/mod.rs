@@ -117,6 +117,11 @@ impl Store {
         self.0.truth.wants_proofs()
     }
 
+    /// Whether rooms are in a database, which has backups of its own.
+    pub fn is_in_database(&self) -> bool {
+        self.0.truth.wants_proofs()
+    }
+
     /// Every room with a timer or a post, and when the first is due. A room with both may appear twice.
     pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
         self.0.truth.due()

@@ -40,7 +40,6 @@ pub(super) struct Owner {
     #[cfg_attr(not(test), expect(dead_code, reason = "the embedded truth finds rooms by their records"))]
     pub(super) room: u64,
     /// Absent if no other process can own rooms.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the embedded truth has no tenures"))]
     pub(super) tenure: Option<Tenure>,
 }
 

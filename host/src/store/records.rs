@@ -39,6 +39,9 @@ const SECRET_KEY: &[u8] = b"\0secret";
 /// The key of the number of the last group commit.
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
+/// The key of the name of the store of which a cache has copies.
+pub(super) const CACHE_KEY: &[u8] = b"\0cache";
+
 const INCARNATION_KEY: &[u8] = b"\0incarnation";
 /// The key of the count of deleted rooms.
 pub(super) const DELETIONS_KEY: &[u8] = b"\0deletions";
@@ -188,6 +191,36 @@ pub(super) fn taken_column(key: &[u8], value: &[u8]) -> Result<u64, DiskError> {
 /// The value of a room's record.
 pub(super) fn room_columns(key: &[u8], value: Bytes) -> Result<RoomRecord, DiskError> {
     read_room(value).ok_or_else(|| damaged(key))
+}
+
+/// The record that removes that of a room.
+pub(super) fn no_room(address: &Address) -> Record {
+    (room_key(address), None)
+}
+
+/// The record that removes the one that leads from an id to the room.
+pub(super) fn no_name(id: u64) -> Record {
+    (id_key(NAME, id, b""), None)
+}
+
+/// The part that a record has in the content of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is the room's own record; absent if the room is deleted.
+    Own(Option<RoomRecord>),
+    /// It only leads to the room, or says that the room was deleted.
+    Beside,
+    /// It is a part of the content.
+    Content,
+}
+
+/// The part that a record of a commit has in the content of its room.
+pub(super) fn place_of((key, value): &Record) -> Result<Place, DiskError> {
+    Ok(match key.first() {
+        Some(&ROOM) => Place::Own(value.clone().map(|value| room_columns(key, value)).transpose()?),
+        Some(&(NAME | DELETED)) => Place::Beside,
+        _ => Place::Content,
+    })
 }
 
 /// The kinds of records that a restore tells apart.
@@ -675,7 +708,7 @@ fn read_number(disk: &dyn StorageReader, key: &[u8]) -> Result<u64, DiskError> {
 }
 
 /// The address of the room with this id.
-fn address_of(disk: &dyn StorageReader, id: u64) -> Result<Option<Address>, DiskError> {
+pub(super) fn address_of(disk: &dyn StorageReader, id: u64) -> Result<Option<Address>, DiskError> {
     let key = id_key(NAME, id, b"");
     let Some(name) = disk.get(&key)? else { return Ok(None) };
     read_address(&name).map(Some).ok_or_else(|| damaged(&key))

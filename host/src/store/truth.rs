@@ -39,7 +39,6 @@ pub(super) enum Opening {
     /// It needs no wait, so it costs no allocation.
     Done(Result<Opened, NotOpened>),
     /// If this is dropped, the truth lets go of the room by itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the embedded truth needs no wait"))]
     Waits(Waits<'static, Result<Opened, NotOpened>>),
 }
 

@@ -7,6 +7,7 @@
 mod admin;
 #[expect(clippy::disallowed_methods, reason = "a load generator measures time, waits, and chooses at random")]
 mod bench;
+mod database;
 mod json_log;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
@@ -28,6 +29,7 @@ use anyhow::{Context, bail};
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use database::Database;
 use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::{Host, clock};
 use dormouse::{log, log_filter};
@@ -103,6 +105,8 @@ struct Serve {
     /// The data directory [default: dormouse-data, beside the configuration file]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    database: Database,
     /// A certificate in PEM, followed by its intermediate certificates: serve TLS. Read again at SIGHUP
     #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
@@ -132,6 +136,8 @@ enum LogFormat {
 struct Check {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    database: Database,
     /// Say instead what the user of this token may do in ROOM, and why. With `-` the token is read from stdin, so that it
     /// is not in the list of processes
     #[arg(long = "as", value_name = "TOKEN", requires = "room")]
@@ -266,6 +272,7 @@ fn run(args: Serve) -> anyhow::Result<()> {
     if !config.data.as_os_str().is_empty() {
         config.data = full_path(&config.data).context("the data directory cannot be resolved")?;
     }
+    args.database.set(&mut config)?;
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
     config.tls = tls.or(config.tls);
     raise_file_limit();
@@ -290,6 +297,7 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let access = config.access_summary();
+    let store = dormouse::database(&config)?.map(|database| database.target.to_string());
     let mut builder = Host::builder(config);
     if let Some(listener) = sockets.edge {
         builder = builder.listener(TcpListener::from_std(listener).context("the socket for `edge` cannot be used")?);
@@ -308,9 +316,10 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
             if let Some(admin) = admin {
                 log::line(&format!("dormouse: admin on {admin}"));
             }
-            log::line(&format!("dormouse: ready on {url} (data in {data}, auth {auth}, access {access})"));
+            let store = store.map(|store| format!("rooms in {store}, ")).unwrap_or_default();
+            log::line(&format!("dormouse: ready on {url} ({store}data in {data}, auth {auth}, access {access})"));
         }
-        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, access, "ready"),
+        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, store, data, auth, access, "ready"),
     }
     service_manager.ready(&format!("serving on {url}"));
     let (watchdog, liveness) = (Watchdog::from_environment(&service_manager), host.liveness());
@@ -375,12 +384,14 @@ async fn reload(host: &Host) -> &'static str {
 }
 
 fn check(args: &Check) -> anyhow::Result<()> {
-    let config = load(&args.common)?;
+    let mut config = load(&args.common)?;
+    args.database.set(&mut config)?;
     config.check()?;
     if let (Some(token), Some(room)) = (&args.token, &args.room) {
         return standing::print(&config, token, room);
     }
     config.check_data()?;
+    database::check(&config)?;
     dormouse::edge::Verifier::new(&config)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;

@@ -10,6 +10,7 @@ mod listeners;
 mod namespace;
 mod paths;
 mod shares;
+mod store;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ impl Config {
             admin.check(self.listen)?;
         }
         self.telemetry.as_ref().map_or(Ok(()), Telemetry::check)?;
+        self.store.check()?;
         self.identity.check(self.listen)
     }
 

@@ -31,6 +31,10 @@ impl Admin {
             return Err(bad(format_args!("the parameter `mib-per-second` is {expected}")));
         }
         request.no_more_parameters()?;
+        if self.edge.rooms.are_in_database() {
+            let advice = "the rooms are in a database, which has better backups: see docs/postgres.md";
+            return Err(problem(StatusCode::CONFLICT, advice).into());
+        }
         let permit = self.backups.clone().try_acquire_owned();
         let permit = permit.map_err(|_| {
             problem(StatusCode::CONFLICT, "another backup is being made; wait until it ends, or end its command")

@@ -1,5 +1,6 @@
 //! All close codes that the edge itself uses, in one table. Rooms have their own: they close with 1011 if they failed,
-//! with 1012 if another server has them now, and with 4410 if they were deleted (`room/output_gate.rs`).
+//! with 1012 if another server has them now, with 1013 if their database does not answer, and with 4410 if they were
+//! deleted (`room/output_gate.rs`).
 //!
 //! It knows no sockets; all modules of the edge close them with these codes.
 

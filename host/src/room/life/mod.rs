@@ -31,7 +31,7 @@ use super::incoming::Incoming;
 use super::mailbox::{Mailbox, Next};
 use super::namespace::Namespace;
 use super::operator_request::Deletion;
-use super::output_gate::{CLOSE_BROKEN, CLOSE_DELETED, CLOSE_MOVED, Delivery, TurnOutput};
+use super::output_gate::{CLOSE_BROKEN, CLOSE_DELETED, CLOSE_MOVED, CLOSE_UNREACHABLE, Delivery, TurnOutput};
 use super::overlay::StorageOverlay;
 use super::policy;
 use super::posts::Posting;
@@ -140,6 +140,11 @@ impl Broken {
     fn is_moved(&self) -> bool {
         matches!(self, Broken::Commit(CommitError::Fenced { .. }) | Broken::NotOpened(NotOpened::Elsewhere { .. }))
     }
+
+    /// Nothing is broken here: the database has not answered for too long.
+    fn is_unreachable(&self) -> bool {
+        matches!(self, Broken::Commit(CommitError::Unreachable(_)) | Broken::NotOpened(NotOpened::Unreachable(_)))
+    }
 }
 
 impl RoomState {
@@ -212,6 +217,11 @@ impl RoomTask {
             Ok(Err(broken)) if broken.is_moved() => {
                 tracing::debug!(reason = %broken, "the room moved; its clients are asked to come back");
                 self.close = CLOSE_MOVED;
+            }
+            Ok(Err(broken)) if broken.is_unreachable() => {
+                tracing::warn!(reason = %broken, "the room cannot go on now; its clients are asked to come back");
+                self.close = CLOSE_UNREACHABLE;
+                self.retry_wake_later();
             }
             Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");

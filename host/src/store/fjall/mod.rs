@@ -38,16 +38,27 @@ pub enum OpenFailed {
 
 impl FjallEngine {
     /// Opens the directory, or makes it.
-    #[expect(clippy::disallowed_methods, reason = "the engine opens its directory")]
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
+        Self::open_with(path, cache_bytes, true)
+    }
+
+    /// As [`open`](Self::open), for copies of what is stored elsewhere. Each batch reaches the operating system, so it
+    /// survives the process, and not a power loss; a sync is not needed.
+    pub(in crate::store) fn open_cache(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
+        Self::open_with(path, cache_bytes, false)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the engine opens its directory")]
+    fn open_with(path: &Path, cache_bytes: u64, is_synced: bool) -> Result<Self, OpenFailed> {
         let open = || -> Result<Self, Error> {
             // Two workers flush and compact in the background. More would take CPU from rooms.
             let database = Database::builder(path.join("store"))
                 .cache_size(cache_bytes)
-                .manual_journal_persist(true)
+                .manual_journal_persist(is_synced)
                 .worker_threads(2)
                 .open()?;
-            let rooms = database.keyspace("rooms", || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
+            let rooms =
+                database.keyspace("rooms", || KeyspaceCreateOptions::default().manual_journal_persist(is_synced))?;
             Ok(FjallEngine { database, rooms, path: path.to_owned() })
         };
         std::fs::create_dir_all(path).map_err(|error| OpenFailed::Disk(DiskError(error.to_string())))?;

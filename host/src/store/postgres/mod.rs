@@ -11,8 +11,10 @@
 mod bounds;
 mod columns;
 mod connect;
+mod driver;
 mod failure;
 mod lane;
+mod open;
 mod passfile;
 mod promises;
 mod reader;
@@ -22,6 +24,7 @@ mod target;
 mod tls;
 
 pub use connect::{ConnectError, Connection, HostFailure, Purpose, connect};
+pub use driver::Settings;
 pub use lane::{ClaimedRow, Executed, Lane, WriteError};
 pub use promises::{Promises, Refused, Sentence, promises};
 pub use reader::PostgresReader;

@@ -1,0 +1,47 @@
+//! The real server with its rooms in a real PostgreSQL: what it promises there, and the tests of `tests/e2e` about
+//! durability, timers, posts, hibernation and limits once more.
+//!
+//! The tests need the server programs of PostgreSQL, and fail without them. Each data directory has a database.
+#![expect(clippy::disallowed_methods, reason = "tests measure time, make files and choose at random")]
+
+#[path = "../store/harness.rs"]
+#[expect(dead_code, reason = "tests/store uses the rest")]
+mod cluster;
+mod databases;
+#[path = "../e2e/harness.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod harness;
+
+#[path = "../e2e/checker.rs"]
+mod checker;
+#[path = "../e2e/seeds.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod seeds;
+#[path = "../e2e/workload.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod workload;
+
+mod command_line;
+mod serving;
+
+#[path = "../e2e/connection_limits.rs"]
+mod connection_limits;
+#[path = "../e2e/durability.rs"]
+mod durability;
+#[path = "../e2e/hibernation.rs"]
+mod hibernation;
+#[path = "../e2e/limits.rs"]
+mod limits;
+#[path = "../e2e/outbound.rs"]
+mod outbound;
+#[path = "../e2e/posts.rs"]
+mod posts;
+#[path = "../e2e/timers.rs"]
+mod timers;
+#[path = "../e2e/tokens.rs"]
+mod tokens;
+
+use databases::store_of;
+
+/// Whether the servers keep their rooms in a database.
+const HAS_DATABASE: bool = true;
