@@ -114,6 +114,6 @@ async fn a_data_directory_with_rooms_is_refused_with_advice() {
     let data = directory.path().join("data");
     drop(dormouse::store::Store::open(&data, Default::default()).unwrap());
     let refused = Server::try_in_directory(directory.clone(), "").await.err().expect("it is refused");
-    assert!(refused.contains("pass --data to choose another directory"), "{refused}");
+    assert!(refused.contains("carry them over with `dormouse move`"), "{refused}");
     assert!(data.join("store").exists());
 }

@@ -21,6 +21,11 @@ pub(crate) fn use_store(directory: &Path, url: &str) {
     DATABASES.lock().unwrap().insert(directory.to_owned(), Some(url.to_owned()));
 }
 
+/// Servers of this directory have the embedded store.
+pub(crate) fn use_no_store(directory: &Path) {
+    DATABASES.lock().unwrap().insert(directory.to_owned(), None);
+}
+
 fn new_database() -> String {
     // The thread of the test may be one of a runtime, which cannot wait for another.
     let made = std::thread::spawn(|| {

@@ -22,6 +22,7 @@ mod seeds;
 mod workload;
 
 mod command_line;
+mod moving;
 mod serving;
 
 #[path = "../e2e/connection_limits.rs"]

@@ -15,6 +15,15 @@ pub enum OpenError {
     /// A restore into it did not end.
     #[error("{0} has a restore that did not end; remove the directory, and run `dormouse restore` again")]
     Unfinished(PathBuf),
+    /// A move of rooms into it did not end.
+    #[error("rooms were being moved into {0}, which did not end; run `dormouse move` again")]
+    UnfinishedMove(PathBuf),
+    /// Its rooms are in a database now.
+    #[error(
+        "the rooms of {0} were moved into a database; pass --store with its address, or move them back into a new \
+         directory with `dormouse move --back`"
+    )]
+    Moved(PathBuf),
     /// The disk or the engine failed.
     #[error("{path} cannot be opened; check that it is a directory this user can write to, on a disk that works")]
     Disk {
@@ -48,7 +57,8 @@ pub enum OpenError {
     },
     /// The directory has rooms, and they shall be in a database.
     #[error(
-        "{0} has rooms of its own, which would seem to be gone; pass --data to choose another directory for the cache"
+        "{0} has rooms of its own, which would seem to be gone: carry them over with `dormouse move`, or pass --data to \
+         choose another directory for the cache"
     )]
     Embedded(PathBuf),
     /// The database of the rooms cannot be used.

@@ -17,6 +17,7 @@ use super::inner::Inner;
 use super::local::LocalEngine;
 use super::memory::MemoryEngine;
 use super::options::StoreOptions;
+use super::postgres::places;
 use super::records;
 use super::transfer::remove_unfinished;
 use crate::random;
@@ -24,12 +25,23 @@ use crate::random;
 impl Store {
     /// Opens the directory, or makes it. It replays all commits, and fails if an acknowledged commit is missing.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        if places::is_moved(path) {
+            return Err(OpenError::Moved(path.to_owned()));
+        }
+        Self::open_moved(path, options)
+    }
+
+    /// As [`open`](Self::open), also if its rooms were moved into a database.
+    pub(super) fn open_moved(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
         let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
         let damaged = |problem| OpenError::Damaged { path: path.to_owned(), problem };
         directory::make_private(path).map_err(failed)?;
         if directory::has_unfinished_restore(path) {
             return Err(OpenError::Unfinished(path.to_owned()));
+        }
+        if places::is_unfinished(path) {
+            return Err(OpenError::UnfinishedMove(path.to_owned()));
         }
         let mark = Mark::open(path).map_err(wrap)?;
         let durable = mark.read();

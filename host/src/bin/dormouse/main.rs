@@ -9,6 +9,7 @@ mod admin;
 mod bench;
 mod database;
 mod json_log;
+mod move_rooms;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
 mod print;
@@ -77,6 +78,8 @@ enum Command {
     Backup(admin::backup::Backup),
     /// Make a data directory from a backup, or check a backup
     Restore(restore::Restore),
+    /// Move the rooms of a stopped server into a PostgreSQL database, or back
+    Move(move_rooms::Move),
     /// Replace the code of a namespace or of the router while the server runs, without ending a socket
     Deploy(admin::deploy::Deploy),
     New(new::New),
@@ -165,6 +168,7 @@ fn main() -> ExitCode {
         Command::Usage(args) => admin::usage::run(&args),
         Command::Backup(args) => admin::backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Move(args) => move_rooms::run(&args),
         Command::Deploy(args) => admin::deploy::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),

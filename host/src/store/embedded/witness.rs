@@ -77,6 +77,11 @@ impl Witness {
         }
     }
 
+    /// For a new directory that goes on with the history of another store.
+    pub(in crate::store) fn adopt(directory: &Path, incarnation: Incarnation) -> Self {
+        Witness { incarnation, ..Witness::open(directory, None) }
+    }
+
     pub(in crate::store) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }

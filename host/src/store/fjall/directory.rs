@@ -9,7 +9,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
-const OUR_FILES: [&str; 13] = [
+const OUR_FILES: [&str; 15] = [
+    "moved",
+    "move.unfinished",
     "store",
     "cache",
     "mark",
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn each_file_of_the_server_is_in_a_backup_or_not_needed() {
         // The records are read from the store. The others tell a copy from the original, or are unfinished.
-        let not_needed = ["store", "cache", "mark", "incarnation", "incarnation.next", UNFINISHED_RESTORE];
+        let not_needed = ["store", "moved", "cache", "mark", "incarnation", "incarnation.next", UNFINISHED_RESTORE];
         for file in OUR_FILES.iter().filter(|file| !file.ends_with(".unfinished")) {
             assert!(BACKED_UP.contains(file) != not_needed.contains(file), "{file}");
         }

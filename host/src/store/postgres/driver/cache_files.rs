@@ -13,6 +13,7 @@ use super::cache::Cache;
 use crate::store::engine::{StorageEngine, StorageReader};
 use crate::store::error::{DiskError, OpenError};
 use crate::store::fjall::{FjallEngine, OpenFailed, directory};
+use crate::store::postgres::places;
 use crate::store::records;
 
 /// The directory of the cache.
@@ -23,7 +24,7 @@ pub(super) fn check(data: &Path) -> Result<(), OpenError> {
     if directory::has_unfinished_restore(data) {
         return Err(OpenError::Unfinished(data.to_owned()));
     }
-    let has_embedded = fs::symlink_metadata(data.join("store")).is_ok();
+    let has_embedded = fs::symlink_metadata(data.join("store")).is_ok() && !places::is_moved(data);
     if has_embedded { Err(OpenError::Embedded(data.to_owned())) } else { Ok(()) }
 }
 

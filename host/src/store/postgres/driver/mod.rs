@@ -46,6 +46,7 @@ use crate::store::postgres::{PostgresReader, Target};
 use crate::store::records;
 use crate::store::truth::{Opened, Opening, TenureListener, Truth, Waits};
 
+pub(super) use only::{NotOnly, Only};
 pub use start::Settings;
 pub(in crate::store) use start::{Started, start};
 

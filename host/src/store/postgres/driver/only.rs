@@ -34,10 +34,10 @@ const SESSION: &str = "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval 
                        SET tcp_user_timeout = '10s'";
 
 /// The lock, as long as this lives.
-pub(super) struct Only(Connection);
+pub(in crate::store::postgres) struct Only(Connection);
 
 /// The reason why this server does not have the lock.
-pub(super) enum NotOnly {
+pub(in crate::store::postgres) enum NotOnly {
     /// Another server has it, which this names.
     Other(String),
     Unreachable(String),
@@ -45,7 +45,7 @@ pub(super) enum NotOnly {
 
 impl Only {
     /// Takes the lock, or waits for it a little.
-    pub(super) async fn take(target: &Target) -> Result<Self, NotOnly> {
+    pub(in crate::store::postgres) async fn take(target: &Target) -> Result<Self, NotOnly> {
         let until = clock::monotonic() + WAIT;
         loop {
             match Self::try_take(target).await {

@@ -24,6 +24,7 @@ use crate::store::error::OpenError;
 use crate::store::local::LocalEngine;
 use crate::store::options::StoreOptions;
 use crate::store::postgres::failure::describe;
+use crate::store::postgres::places;
 use crate::store::postgres::{Connection, Lane, PostgresReader, Purpose, Target, connect, new_node, prepare, promises};
 
 /// Events of connections that wait for the thread. Each connection has one or two.
@@ -134,6 +135,7 @@ async fn open(
         NotOnly::Other(other) => OpenError::NotAlone(other),
         NotOnly::Unreachable(problem) => OpenError::Database(problem),
     })?;
+    check_place(&setup).await?;
     let removed = setup.client().batch_execute(REMOVE_UNFINISHED_IMPORTS).await;
     removed.map_err(|error| database(describe(&error)))?;
     let me = new_node(&setup).await.map_err(database)?;
@@ -154,6 +156,22 @@ async fn open(
     let (dead, state) = Default::default();
     let worker = Worker { shared, owner, lane_of, links, events, cache: cache.clone(), presence, dead, state };
     Ok((Ready { cache, node: me }, worker))
+}
+
+/// Refuses rooms that are somewhere else, or on their way.
+async fn check_place(setup: &Connection) -> Result<(), OpenError> {
+    let query = "SELECT value FROM dormouse.records WHERE key = $1";
+    let key = places::KEY;
+    let row = setup.client().query_opt(query, &[&key]).await.map_err(|error| database(describe(&error)))?;
+    match row.map(|row| places::Mark::of(row.get(0))) {
+        None => Ok(()),
+        Some(places::Mark::Into(_)) => {
+            Err(database("rooms are being moved into it, which did not end; run `dormouse move` again"))
+        }
+        Some(places::Mark::Away) => {
+            Err(database("its rooms were moved into a data directory; serve that one, or move them again"))
+        }
+    }
 }
 
 /// The lane of a room, among so many.
