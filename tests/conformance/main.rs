@@ -23,6 +23,11 @@ use tempfile::TempDir;
 
 use crate::harness::{BASE, Server};
 
+/// These servers have no database.
+fn store_of(_: &TempDir) -> Option<String> {
+    None
+}
+
 /// The sections of the suite, and how many cases each has: none may get lost.
 const SECTIONS: [(&str, usize); 11] = [
     ("1", 16),   // framing

@@ -32,8 +32,11 @@ async fn with_password() -> String {
     let database = Database::shared().empty_database().await;
     let admin = database.admin().await;
     let role = format!("role_{}", database.name());
+    // Its members need their passwords.
+    let group = "DO $$ BEGIN CREATE ROLE with_password; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
     let make = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE {} TO {role}",
+        "{group}; CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT with_password TO {role}; \
+         GRANT CREATE ON DATABASE {} TO {role}",
         database.name()
     );
     admin.batch_execute(&make).await.unwrap();

@@ -135,6 +135,24 @@ async fn under_load(database: &Database, standby: &Server, fail: impl AsyncFnOnc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_killed_and_starts_again_has_what_it_confirmed() {
+    let mut primary = Server::start(&[]);
+    let database = primary.new_database().await;
+    let room = RoomId(1);
+    let mut node = Node::new(&database.target, database.new_node().await).await;
+    node.own(room).await;
+    assert!(node.commit(room, message(1, "one")).await);
+    primary.kill();
+    assert!(!node.commit(room, message(2, "two")).await);
+    primary.start_again();
+    node.reconnect().await;
+    let claimed = node.claim(&[room], &[]).await;
+    assert_eq!(confirmed(&claimed), [room]);
+    assert_eq!(node.owned[&room].number, 1);
+    assert!(node.commit(room, message(2, "two")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_with_a_synchronous_standby_loses_and_doubles_nothing() {
     let mut primary = Server::start(&[]);
     let standby = primary.standby().await;

@@ -43,8 +43,8 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
     run(program("initdb")
         .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
         .arg(&directory));
-    // The first line that fits counts.
-    let access = "host all with_password 127.0.0.1/32 scram-sha-256\n\
+    // The first line that fits counts. `+` means the role and its members.
+    let access = "host all +with_password 127.0.0.1/32 scram-sha-256\n\
                   host all all 127.0.0.1/32 trust\n\
                   host replication all 127.0.0.1/32 trust\n";
     write(&directory.join("pg_hba.conf"), access);

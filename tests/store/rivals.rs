@@ -52,9 +52,9 @@ impl Unfenced {
             values.push(&value.as_ref().unwrap()[..]);
         }
         let (none, nothing) = (Vec::<i64>::new(), Vec::<&[u8]>::new());
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 15] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
             &ids, &epochs, &tokens, &bases, &numbers, &bytes, &rows, &keys, &values, &none, &nothing, &none, &none,
-            &none, &none,
+            &none, &none, &bytes,
         ];
         let rows = match self.client.query(&self.statement, &parameters).await {
             Ok(rows) => rows,

@@ -193,6 +193,30 @@ async fn all_kinds_of_records_are_stored_and_read_with_their_fence() {
     assert_eq!(bytes.get::<_, i64>(0), 321, "a commit without the record of its room keeps the count");
 }
 
+/// The record of a room, as the log of a room writes it: id, epoch, number, bytes, generation, version of the data.
+fn own_record(bytes: u64, data_version: u32) -> dormouse::store::Record {
+    let numbers = [77, 1, 1, bytes, 0].map(u64::to_be_bytes).concat();
+    let value = [&numbers[..], &data_version.to_be_bytes()].concat();
+    let key = [&[1][..], b"ROOMS\0room-1"].concat();
+    (key.into(), Some(value.into()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_stores_the_size_and_the_version_of_the_data_with_the_entries_and_a_claim_returns_them() {
+    let database = Server::shared().new_database().await;
+    let [mut one] = nodes(&database).await;
+    one.own(A).await;
+    assert!(one.commit(A, vec![own_record(40, 3), entry(b"k", Some(b"v"))]).await);
+    let claimed = one.own(A).await;
+    assert_eq!((claimed.bytes, claimed.data_version), (40, 3));
+    // With a timer it is the longer statement.
+    let timer = (key(3, 77, b"t"), Some(Bytes::from_static(&[0; 12])));
+    assert!(one.commit(A, vec![own_record(50, 4), timer]).await);
+    assert!(one.commit(A, vec![entry(b"k", None)]).await);
+    let claimed = one.own(A).await;
+    assert_eq!((claimed.bytes, claimed.data_version), (50, 4), "and it stays");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_room_is_another_one_with_higher_numbers() {
     let database = Server::shared().new_database().await;

@@ -27,7 +27,6 @@ use serde::Deserialize;
 
 use address::{address, networks, with_numbers_for_names};
 use nearest::nearest_key;
-use store::without_credentials;
 
 pub use address::resolve_address;
 pub use authorize::{AuthorizeUrl, BadAuthorizeUrl};

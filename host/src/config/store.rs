@@ -105,22 +105,6 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// A message without what stands between `://` and the last `@` of a word: an error of the TOML reader shows the line.
-pub(super) fn without_credentials(message: &str) -> String {
-    let mut clean = String::with_capacity(message.len());
-    for word in message.split_inclusive(char::is_whitespace) {
-        match (word.find("://"), word.rfind('@')) {
-            (Some(start), Some(end)) if start < end => {
-                clean.push_str(&word[..start + 3]);
-                clean.push('…');
-                clean.push_str(&word[end..]);
-            }
-            _ => clean.push_str(word),
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,13 +131,5 @@ mod tests {
             let refused = text.parse::<StoreUrl>().unwrap_err().to_string();
             assert!(!refused.contains("secret"), "{refused}");
         }
-    }
-
-    #[test]
-    fn an_error_of_the_reader_shows_no_password() {
-        let message = "1 | url = \"postgres://ana:sec@ret@db1/rooms\" x\n  | unexpected";
-        let shown = without_credentials(message);
-        assert_eq!(shown, "1 | url = \"postgres://…@db1/rooms\" x\n  | unexpected");
-        assert_eq!(without_credentials("a b"), "a b");
     }
 }

@@ -190,7 +190,8 @@ impl Table {
             Table::Store => "SELECT key, value FROM dormouse.records",
             Table::Rooms => {
                 "SELECT namespace, name, int8send(id) || int8send(epoch) || int8send(number) || int8send(bytes) \
-                 || CASE WHEN generation = 0 THEN ''::bytea ELSE int8send(generation) END AS value \
+                 || CASE WHEN generation = 0 AND data_version = 0 THEN ''::bytea ELSE int8send(generation) END \
+                 || CASE WHEN data_version = 0 THEN ''::bytea ELSE int4send(data_version::int) END AS value \
                  FROM dormouse.rooms WHERE stored"
             }
             Table::Entries => "SELECT room, key, value FROM dormouse.entries",

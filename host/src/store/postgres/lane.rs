@@ -74,7 +74,7 @@ pub struct ClaimedRow {
     /// How many rooms had been deleted before it was made.
     pub generation: u64,
     /// The version of the layout of its data; 0 if it was never set.
-    pub data_version: u64,
+    pub data_version: u32,
 }
 
 /// Records were not written, or perhaps not.
@@ -300,7 +300,7 @@ async fn claim(
             is_stored: row.get("stored"),
             bytes: number(row, "bytes"),
             generation: number(row, "generation"),
-            data_version: number(row, "data_version"),
+            data_version: u32::try_from(number(row, "data_version")).unwrap_or(u32::MAX),
         });
     }
     // The owner in the snapshot may be older than the row that was locked. If it could be replaced, the room was claimed
@@ -414,6 +414,7 @@ struct ImportedRooms {
     number: Vec<i64>,
     bytes: Vec<i64>,
     generation: Vec<i64>,
+    data_version: Vec<i64>,
 }
 
 impl Unfenced {
@@ -432,6 +433,7 @@ impl Unfenced {
                     unfenced.rooms.number.push(saturated(record.number));
                     unfenced.rooms.bytes.push(saturated(record.bytes));
                     unfenced.rooms.generation.push(record.generation.cast_signed());
+                    unfenced.rooms.data_version.push(i64::from(record.data_version));
                 }
                 (Parsed::Room(_), None) | (Parsed::Deleted { .. }, Some(_)) => {
                     return Err(Unfit("only a commit of a room deletes it".into()));
@@ -458,10 +460,10 @@ impl Unfenced {
     fn parameters(&self) -> Vec<Parameter<'_>> {
         let mut parameters = self.content.parameters().to_vec();
         let rooms = &self.rooms;
-        let rooms: [Parameter<'_>; 6] =
+        let columns: [Parameter<'_>; 6] =
             [&rooms.id, &rooms.namespace, &rooms.name, &rooms.number, &rooms.bytes, &rooms.generation];
-        parameters.extend(rooms);
-        parameters.push(&self.removed);
+        parameters.extend(columns);
+        parameters.extend([&self.removed as Parameter<'_>, &rooms.data_version]);
         parameters
     }
 }

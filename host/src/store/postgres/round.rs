@@ -42,6 +42,8 @@ pub(super) struct Part {
     rooms: Fenced,
     /// The byte counts of the rooms; absent if a count stays as it is.
     room_bytes: Vec<Option<i64>>,
+    /// The versions of their data, in the same way.
+    data_versions: Vec<Option<i64>>,
     content: Content,
     proofs: (Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>),
     /// Rooms to delete.
@@ -95,15 +97,15 @@ pub(super) fn parts(commits: &[Commit], proofs: &[Proof], contents: &Contents) -
             part.gone.push(row, commit, commit.base);
             continue;
         }
-        part.commit(row, commit, commit.base, written.bytes);
-        for (key, (parsed, value)) in written.records {
+        part.commit(row, commit, commit.base, &written);
+        for (key, (parsed, value)) in &written.records {
             let size = key.len() + value.as_ref().map_or(0, Bytes::len);
             if part.bytes > 0 && part.bytes + size > STATEMENT_BYTES {
                 parts.push(std::mem::take(&mut part));
-                part.commit(row, commit, commit.number, written.bytes);
+                part.commit(row, commit, commit.number, &written);
             }
             part.bytes += size;
-            part.content.add(row, parsed, &key, value).map_err(|error| Unfit(error.0))?;
+            part.content.add(row, parsed.clone(), key, value.clone()).map_err(|error| Unfit(error.0))?;
         }
     }
     for proof in proofs {
@@ -123,9 +125,10 @@ pub(super) fn row(contents: &Contents, room: RoomId) -> Result<i64, Unfit> {
 }
 
 impl Part {
-    fn commit(&mut self, row: i64, commit: &Commit, base: u64, bytes: Option<u64>) {
+    fn commit(&mut self, row: i64, commit: &Commit, base: u64, written: &Written) {
         self.rooms.push(row, commit, base);
-        self.room_bytes.push(bytes.map(saturated));
+        self.room_bytes.push(written.bytes.map(saturated));
+        self.data_versions.push(written.data_version.map(i64::from));
     }
 
     /// Whether the statement for entries is enough, which most rounds are.
@@ -152,6 +155,7 @@ impl Part {
         if !self.has_entries_only() {
             parameters.extend(self.gone.parameters());
         }
+        parameters.push(&self.data_versions);
         parameters
     }
 }
@@ -161,6 +165,7 @@ impl Part {
 struct Written {
     records: BTreeMap<Bytes, (Parsed, Option<Bytes>)>,
     bytes: Option<u64>,
+    data_version: Option<u32>,
     is_deleted: bool,
 }
 
@@ -173,6 +178,7 @@ impl Written {
                 (Parsed::Room(_), Some(value)) => {
                     let record = records::room_columns(key, value.clone()).map_err(|error| Unfit(error.0))?;
                     written.bytes = Some(record.bytes);
+                    written.data_version = Some(record.data_version);
                 }
                 (Parsed::Name { .. } | Parsed::Deleted { .. }, _) => {}
                 (Parsed::Store, _) if key == DELETIONS_KEY => {}
@@ -209,7 +215,7 @@ mod tests {
         assert_eq!(parts[0].rooms.token, [-1, -1]);
         assert_eq!(parts[0].bytes, 10 + 3);
         assert!(parts[0].has_entries_only());
-        assert_eq!(parts[0].parameters().len(), 15);
+        assert_eq!(parts[0].parameters().len(), 16);
     }
 
     #[test]

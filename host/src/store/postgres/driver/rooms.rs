@@ -148,7 +148,7 @@ impl Room {
         Room {
             address,
             state: State::Closed,
-            record: RoomRecord { id: 0, epoch: 0, number: 0, bytes: 0, generation: 0 },
+            record: RoomRecord { id: 0, epoch: 0, number: 0, bytes: 0, generation: 0, data_version: 0 },
             is_stored: false,
             is_imported: false,
             opens: VecDeque::new(),

@@ -486,8 +486,8 @@ impl Worker {
         self.shared.metrics.opened(is_cached);
         let claimed = self.state.claimed.remove(&id);
         let (Some(room), Some(claimed)) = (self.state.rooms.get_mut(id), claimed) else { return };
-        let ClaimedRow { row, is_stored, bytes, generation, .. } = claimed;
-        room.record = RoomRecord { id: row.0, epoch: tenure.0.token, number, bytes, generation };
+        let ClaimedRow { row, is_stored, bytes, generation, data_version, .. } = claimed;
+        room.record = RoomRecord { id: row.0, epoch: tenure.0.token, number, bytes, generation, data_version };
         room.is_stored = is_stored;
         room.is_imported = false;
         room.state = State::Open(tenure);
@@ -539,7 +539,9 @@ impl Worker {
                 is_deleted = turn.deletes_room;
                 for record in records {
                     match records::place_of(&record) {
-                        Ok(Place::Own(Some(own))) => room.record.bytes = own.bytes,
+                        Ok(Place::Own(Some(own))) => {
+                            (room.record.bytes, room.record.data_version) = (own.bytes, own.data_version);
+                        }
                         Ok(Place::Own(None) | Place::Beside) | Err(_) => {}
                         Ok(Place::Content) => released.batch.push(record),
                     }

@@ -1,11 +1,13 @@
 -- As round_entries.sql, for rounds in which some commit also changes timers, posts, accepted posts or records of the
 -- store, or deletes its room.
 -- $1…$6 room, epoch, token, base, number, bytes (null: as before); $7…$34 the content, as $1…$28 of write.sql;
--- $35…$38 proofs: room, epoch, token, number; $39…$43 rooms to delete: room, epoch, token, base, number
+-- $35…$38 proofs: room, epoch, token, number; $39…$43 rooms to delete: room, epoch, token, base, number;
+-- $44 versions of the data of $1 (null: as before)
 WITH changed AS (
-    UPDATE dormouse.rooms r SET number = i.number, bytes = coalesce(i.bytes, r.bytes), stored = r.stored OR i.number > i.base
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS i (room, epoch, token, base, number, bytes)
+    UPDATE dormouse.rooms r SET number = i.number, bytes = coalesce(i.bytes, r.bytes),
+        data_version = coalesce(i.data_version, r.data_version), stored = r.stored OR i.number > i.base
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+        $44::bigint[]) AS i (room, epoch, token, base, number, bytes, data_version)
     WHERE r.id = i.room AND r.epoch = i.epoch AND r.token = i.token AND r.number = i.base
     RETURNING r.id),
 gone AS (

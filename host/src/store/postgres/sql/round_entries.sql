@@ -1,10 +1,12 @@
 -- Commits of rooms that change entries only, and proofs. The rows of rooms are locked in the order of $1.
 -- $1…$6 room, epoch, token, base, number, bytes (null: as before); $7…$9 room, key, value of entries to write;
--- $10, $11 room, key of entries to remove; $12…$15 room, epoch, token, number of proofs
+-- $10, $11 room, key of entries to remove; $12…$15 room, epoch, token, number of proofs;
+-- $16 versions of the data of $1 (null: as before)
 WITH ok AS (
-    UPDATE dormouse.rooms r SET number = i.number, bytes = coalesce(i.bytes, r.bytes), stored = r.stored OR i.number > i.base
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS i (room, epoch, token, base, number, bytes)
+    UPDATE dormouse.rooms r SET number = i.number, bytes = coalesce(i.bytes, r.bytes),
+        data_version = coalesce(i.data_version, r.data_version), stored = r.stored OR i.number > i.base
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+        $16::bigint[]) AS i (room, epoch, token, base, number, bytes, data_version)
     WHERE r.id = i.room AND r.epoch = i.epoch AND r.token = i.token AND r.number = i.base
     RETURNING r.id),
 -- `IS TRUE` keeps the planner from making a join of it. The sub-plan is hashed then; the join is quadratic.

@@ -3,7 +3,8 @@
 -- attempt, payload; $11, $12 timers to remove: room, name; $13…$18 posts: room, number, at, attempt, head, body;
 -- $19, $20 posts to remove: room, number; $21…$23 accepted posts: room, sender, number; $24, $25 accepted posts to
 -- remove: room, sender; $26…$28 records of the store: room (not used), key, value (null: remove)
--- $29…$34 rooms: id, namespace, name, number, bytes, generation; $35 deleted rooms without any content
+-- $29…$34 rooms: id, namespace, name, number, bytes, generation; $35 deleted rooms without any content;
+-- $36 versions of the data of the rooms
 WITH put_entries AS (
     INSERT INTO dormouse.entries (room, key, value)
     SELECT e.room, e.key, e.value FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) AS e (room, key, value)
@@ -47,12 +48,12 @@ del_records AS (
 done AS (
     DELETE FROM dormouse.deleted d USING unnest($35::bigint[]) AS x (room) WHERE d.room = x.room),
 put_rooms AS (
-    INSERT INTO dormouse.rooms (id, namespace, name, number, bytes, generation, stored)
-    SELECT i.id, i.namespace, i.name, i.number, i.bytes, i.generation, true
-    FROM unnest($29::bigint[], $30::text[], $31::text[], $32::bigint[], $33::bigint[], $34::bigint[])
-        AS i (id, namespace, name, number, bytes, generation)
+    INSERT INTO dormouse.rooms (id, namespace, name, number, bytes, generation, data_version, stored)
+    SELECT i.id, i.namespace, i.name, i.number, i.bytes, i.generation, i.data_version, true
+    FROM unnest($29::bigint[], $30::text[], $31::text[], $32::bigint[], $33::bigint[], $34::bigint[],
+        $36::bigint[]) AS i (id, namespace, name, number, bytes, generation, data_version)
     -- The number may not be null: an error, if the room at this address has another id.
     ON CONFLICT (namespace, name) DO UPDATE
     SET number = CASE WHEN rooms.id = EXCLUDED.id THEN EXCLUDED.number END, bytes = EXCLUDED.bytes,
-        generation = EXCLUDED.generation, stored = true)
+        generation = EXCLUDED.generation, data_version = EXCLUDED.data_version, stored = true)
 SELECT
