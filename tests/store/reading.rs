@@ -143,7 +143,7 @@ fn a_reader_shows_the_same_records_as_an_engine_in_memory() {
             let longer = [&key[..], &[0]].concat();
             assert_eq!(reader.get(&longer).unwrap(), memory.get(&longer).unwrap());
         }
-        // What was written is removed in the same way, except rooms, which only a commit deletes.
+        // Everything is removed as it was written, except rooms, which only a commit deletes.
         let removed = batch.iter().filter(|(key, _)| !matches!(key[0], 1 | 4)).map(|(key, _)| (key.clone(), None));
         runtime.block_on(lane.borrow_mut().write(&removed.collect::<Vec<_>>())).unwrap();
         let all = (Bound::Unbounded, Bound::Unbounded);

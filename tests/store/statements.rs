@@ -243,7 +243,7 @@ async fn a_deleted_room_is_another_one_with_higher_numbers() {
     assert!(!one.commit(A, vec![entry(b"k", Some(b"late"))]).await);
     assert!(two.commit(A, vec![entry(b"k", Some(b"new"))]).await);
     assert_eq!(two.read(&[A]).await.read[&A].len(), 1);
-    // What is left of the old one is removed without a fence.
+    // The rest of the old one is removed without a fence.
     let leftovers =
         vec![(key(2, old.row.0, b"k"), None), (key(4, old.row.0, b""), None), (key(7, old.row.0, b""), None)];
     two.lane.write(&leftovers).await.unwrap();

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use tokio_postgres::error::Severity;
 
-/// What has become of a transaction that did not succeed.
+/// The fate of a transaction that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// It was rolled back, and the connection goes on.

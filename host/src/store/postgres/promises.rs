@@ -93,7 +93,7 @@ impl Promises {
         }
     }
 
-    /// What the settings mean, in sentences.
+    /// The meaning of the settings, in sentences.
     pub fn sentences(&self) -> Vec<Sentence> {
         let warning = |text: &str| Sentence { is_warning: true, text: text.to_owned() };
         let fact = |text: String| Sentence { is_warning: false, text };

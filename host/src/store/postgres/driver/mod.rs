@@ -83,7 +83,7 @@ impl Drop for Unread {
 }
 
 impl PostgresTruth {
-    /// What the cache has of a room that is open now.
+    /// The content of the cache for a room that is open now.
     fn opened(local: &LocalEngine, address: &Address, ready: Ready) -> Result<Opened, NotOpened> {
         let Ready { record, is_stored, tenure } = ready;
         let (timers, posts) = local.read(|engine| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// What is known of the database.
+/// The knowledge about the database: whether it answers, and whether this is its only server.
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     patience: Duration,

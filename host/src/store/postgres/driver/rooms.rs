@@ -23,7 +23,7 @@ pub(super) struct Rooms {
     last: u64,
 }
 
-/// What the rules of ownership do with a room.
+/// The state of a room in the rules of ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Nothing.
@@ -39,7 +39,7 @@ pub(super) enum State {
 pub(super) struct Room {
     pub(super) address: Address,
     pub(super) state: State,
-    /// What is confirmed. The id is that of its row, and the epoch is the token of its tenure.
+    /// The last confirmed record. The id is that of its row, and the epoch is the token of its tenure.
     pub(super) record: RoomRecord,
     /// False if nothing is stored of it.
     pub(super) is_stored: bool,

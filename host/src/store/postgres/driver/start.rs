@@ -64,7 +64,7 @@ pub(in crate::store) struct Started {
     pub(in crate::store) node: NodeId,
 }
 
-/// What the thread has made, for the one that waits for its start.
+/// The parts that the thread has made, for the one that waits for its start.
 struct Ready {
     cache: Cache,
     node: NodeId,

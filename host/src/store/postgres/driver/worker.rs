@@ -39,7 +39,7 @@ const LANE_BYTES: usize = 4 << 20;
 /// How long the end waits for commits that are not confirmed. Their outputs were not sent.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the thread needs.
+/// The parts that the thread needs.
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) owner: Owner,
@@ -53,7 +53,7 @@ pub(super) struct Worker {
     pub(super) state: Running,
 }
 
-/// What changes while it runs.
+/// The parts that change while it runs.
 #[derive(Default)]
 pub(super) struct Running {
     rooms: Rooms,
@@ -629,7 +629,7 @@ impl Worker {
             lane.bytes -= turns.iter().take(known).map(|turn| turn.bytes).sum::<usize>();
         }
         let bytes = turns.iter().filter(|turn| turn.notify.is_some()).map(|turn| turn.bytes).sum();
-        // What it had may be stored or not.
+        // Its turns may be stored or not.
         if let Err(error) = self.cache.0.write(vec![records::no_room(&address)]) {
             self.cache_failed(&error);
         }

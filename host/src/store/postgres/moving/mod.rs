@@ -29,7 +29,7 @@ pub use into::move_into;
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_RECORDS: usize = 2_000;
 
-/// What was moved.
+/// The counts of a move.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
     /// Rooms.
