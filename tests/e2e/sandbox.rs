@@ -82,7 +82,8 @@ async fn a_failed_connect_gets_500_and_leaves_no_socket() {
 
 #[tokio::test]
 async fn rooms_that_loop_do_not_stall_others() {
-    let server = Server::unruly("").await;
+    // On a busy machine the loops take long, and their clients answer no pings here.
+    let server = Server::unruly("[limits]\nping_every = \"1h\"\n").await;
     let mut good = join_and_expect_welcome(&server, "good", "ana").await;
     let mut bad = Vec::new();
     for number in 0..4 {
@@ -257,7 +258,8 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     let spin = "(memory (export \"memory\") 16) (func $spin (loop $again (br $again))) (start $spin)";
     fs::write(directory.path().join("spin.wasm"), Module { fields: spin, ..Module::default() }.component()).unwrap();
     fs::write(directory.path().join("unruly.wasm"), UNRULY).unwrap();
-    let config = "[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n[namespaces.PRESENCE]\ncomponent = \"spin.wasm\"\n";
+    let config = "[limits]\nturn_cpu = \"200ms\"\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n\
+                  [namespaces.PRESENCE]\ncomponent = \"spin.wasm\"\n";
     let server = Server::in_directory(directory, config).await;
     let mut good = join_and_expect_welcome(&server, "good", "ana").await;
     let asked = join_all((0..2).map(async |scope| {
@@ -268,7 +270,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     assert!(latency < calm * 10 + SCHEDULING_TOLERANCE, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
         let room = format!("room{{room=PRESENCE/s{scope}}}: dormouse::room::life::turn");
-        server.wait_for_log(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
+        server.wait_for_log(&format!("{room}: the turn failed and was undone: it used its 200ms of CPU")).await;
     }
 }
 

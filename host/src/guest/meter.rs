@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::stopwatch::{CpuStopwatch, TICK};
+use super::stopwatch::CpuStopwatch;
 use crate::config::Limits;
 
 /// The CPU and memory use of an instance.
@@ -49,7 +49,7 @@ impl Meter {
         self.stopwatch.restart();
     }
 
-    /// CPU used by this turn so far, to the tick.
+    /// CPU used by this turn up to the last tick.
     pub(super) fn cpu(&self) -> Duration {
         self.cpu
     }
@@ -63,7 +63,7 @@ impl Meter {
     /// guest is suspended do not count: the next deadline is set when it resumes.
     pub(super) fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         // A host call cannot be interrupted, so its time is charged afterwards.
-        self.cpu += self.stopwatch.lap().max(TICK);
+        self.cpu += self.stopwatch.lap();
         if self.cpu >= self.turn_cpu {
             self.exceeded = Some(Exceeded::Cpu);
             return Ok(UpdateDeadline::Interrupt);

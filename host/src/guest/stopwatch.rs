@@ -1,9 +1,11 @@
 //! Measures the CPU of a running guest, and cuts off a guest that waits too long.
 //!
 //! Guests are interrupted at epoch ticks, but only in their own code: a host call runs to its end. So the guest is
-//! charged with the time since the last check, not with one tick. Only guests with outbound imports can block. A guest
-//! may block on something that only it can complete, so waits are cut off after a timeout.
+//! charged with the time since the last check, not with one tick. On a busy machine others may have had the processor
+//! during that time, so it is never charged with more than the CPU of its thread. Only guests with outbound imports can
+//! block. A guest may block on something that only it can complete, so waits are cut off after a timeout.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,14 +47,23 @@ pub(super) struct CpuStopwatch {
     /// Start of the time that is not charged yet: in ticks, or in nanoseconds of thread CPU.
     since: AtomicU64,
     /// The guest is on a thread for long turns, where its CPU is measured exactly. Reading that clock costs 2 µs, which
-    /// is too much for a turn that takes 6 µs. But those threads have a lower priority, so elapsed time would charge
-    /// guests for the CPU of others.
+    /// is too much for a turn that takes 6 µs. There the elapsed time counts, up to what [`BEFORE`] allows.
     long: AtomicBool,
     /// It was suspended at a tick, so it does not wait for anything.
     yielded: AtomicBool,
-    /// The CPU of this turn in nanoseconds, up to the last time that the guest was suspended. Before it moves to the
-    /// threads for long turns, elapsed time counts.
+    /// The CPU of this turn in nanoseconds, up to the last time that the guest was suspended.
     used: AtomicU64,
+}
+
+thread_local! {
+    /// The CPU of this thread at some moment before the turn that runs on it, at most one tick before if the thread was
+    /// busy, and the tick of that moment. What a turn has used is not more than what the thread has used since.
+    static BEFORE: Cell<(u64, Duration)> = const { Cell::new((u64::MAX, Duration::ZERO)) };
+}
+
+/// The CPU of this thread since the moment before its turn.
+fn cpu_at_most() -> Duration {
+    clock::thread_cpu().saturating_sub(BEFORE.get().1)
 }
 
 /// The start of a time on a thread.
@@ -67,7 +78,7 @@ impl CpuStopwatch {
         Arc::new(CpuStopwatch { epochs, since, long, yielded, used })
     }
 
-    /// The time since the last call.
+    /// The CPU since the last call.
     pub(super) fn lap(&self) -> Duration {
         let now = self.now();
         let passed = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
@@ -75,7 +86,8 @@ impl CpuStopwatch {
             return Duration::from_nanos(passed);
         }
         // The first tick may have come at once.
-        TICK * u32::try_from(passed.saturating_sub(1)).unwrap_or(u32::MAX)
+        let elapsed = TICK * u32::try_from(passed.saturating_sub(1).max(1)).unwrap_or(u32::MAX);
+        elapsed.min(cpu_at_most())
     }
 
     /// The guest is suspended at a tick.
@@ -97,14 +109,24 @@ impl CpuStopwatch {
     fn start_poll(&self, long: bool) -> Started {
         self.long.store(long, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
-        self.since.store(self.now(), Ordering::Relaxed);
-        if long { Started::Cpu(clock::thread_cpu()) } else { Started::Elapsed(clock::monotonic()) }
+        let now = self.now();
+        self.since.store(now, Ordering::Relaxed);
+        if long {
+            return Started::Cpu(clock::thread_cpu());
+        }
+        if BEFORE.get().0 != now {
+            BEFORE.set((now, clock::thread_cpu()));
+        }
+        Started::Elapsed(clock::monotonic())
     }
 
     /// The guest is suspended, or has returned.
     fn end_poll(&self, started: &Started) {
         let used = match started {
-            Started::Elapsed(at) => clock::since(*at),
+            Started::Elapsed(at) => match clock::since(*at) {
+                quick if quick < TICK => quick,
+                elapsed => elapsed.min(cpu_at_most()),
+            },
             Started::Cpu(before) => clock::thread_cpu().saturating_sub(*before),
         };
         let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
@@ -186,14 +208,33 @@ pub(super) async fn supervised<T>(
 mod tests {
     use super::*;
 
+    fn use_cpu(duration: Duration) {
+        let until = clock::thread_cpu() + duration;
+        while clock::thread_cpu() < until {}
+    }
+
     #[test]
     fn a_host_call_is_charged_for_all_ticks_during_it() {
         let epochs = Epochs::default();
         let stopwatch = CpuStopwatch::new(epochs.clone());
         stopwatch.start_poll(false);
+        use_cpu(TICK * 9);
         (0..10).for_each(|_| epochs.tick());
         assert_eq!(stopwatch.lap(), TICK * 9, "the first may have been just ahead");
-        assert_eq!(stopwatch.lap(), Duration::ZERO, "it was charged");
+        assert_eq!(stopwatch.lap(), TICK, "it was charged; who is interrupted has used something");
+    }
+
+    #[test]
+    fn a_short_turn_is_not_charged_for_the_cpu_of_others() {
+        let epochs = Epochs::default();
+        let stopwatch = CpuStopwatch::new(epochs.clone());
+        epochs.tick();
+        let started = stopwatch.start_poll(false);
+        (0..100).for_each(|_| epochs.tick());
+        std::thread::sleep(TICK * 4);
+        assert!(stopwatch.lap() < TICK, "others had the processor meanwhile");
+        stopwatch.end_poll(&started);
+        assert!(stopwatch.used() < TICK);
     }
 
     #[test]
@@ -203,8 +244,7 @@ mod tests {
         stopwatch.start_poll(true);
         (0..1_000).for_each(|_| epochs.tick());
         assert!(stopwatch.lap() < TICK, "others had the processor meanwhile");
-        let until = clock::thread_cpu() + TICK * 4;
-        while clock::thread_cpu() < until {}
+        use_cpu(TICK * 4);
         assert!(stopwatch.lap() >= TICK * 4);
     }
 
@@ -214,8 +254,7 @@ mod tests {
         for long in [false, true] {
             let before = stopwatch.used();
             let started = stopwatch.start_poll(long);
-            let until = clock::thread_cpu() + TICK;
-            while clock::thread_cpu() < until {}
+            use_cpu(TICK);
             stopwatch.end_poll(&started);
             assert!(stopwatch.used() >= before + TICK);
         }
