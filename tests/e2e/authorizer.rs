@@ -15,10 +15,11 @@ use hyper::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::access::metric;
-use crate::harness::{Answer, BASE, Client, EventStream, Server, within};
+use crate::harness::{Answer, BASE, Client, EventStream, Server, refusing_address, within};
 use crate::tokens::{SECRET, token_with};
 
 /// Signs the questions.
@@ -54,6 +55,8 @@ pub(crate) struct BackEnd {
     asked: Arc<Notify>,
     /// Lets answers go that are held.
     release: Arc<Semaphore>,
+    /// Keeps the address from others if nobody is to listen there.
+    _refusing: Option<Arc<TcpSocket>>,
 }
 
 pub(crate) fn allow(permissions: &[&str], expires_in: f64) -> Mode {
@@ -70,6 +73,7 @@ impl BackEnd {
             questions: Arc::default(),
             asked: Arc::default(),
             release: Arc::new(Semaphore::new(0)),
+            _refusing: None,
         };
         let router = Router::new()
             .route("/rooms/authorize", post(BackEnd::answer))
@@ -79,10 +83,10 @@ impl BackEnd {
         back_end
     }
 
-    /// Where no back end is any more.
+    /// Where no back end is.
     pub(crate) async fn gone() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        BackEnd { address: listener.local_addr().unwrap(), ..BackEnd::start(Mode::Silent).await }
+        let (socket, address) = refusing_address();
+        BackEnd { address, _refusing: Some(Arc::new(socket)), ..BackEnd::start(Mode::Silent).await }
     }
 
     async fn answer(State(back_end): State<BackEnd>, headers: HeaderMap, body: Bytes) -> Response {

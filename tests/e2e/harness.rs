@@ -471,6 +471,14 @@ mod compiled {
     }
 }
 
+/// An address where nobody listens, also no other process while the socket is kept.
+pub(crate) fn refusing_address() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = socket.local_addr().expect("it has one");
+    (socket, address)
+}
+
 /// Starts the binary on a free port.
 pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
     command(directory, config, args).spawn().expect("the binary starts")

@@ -1,7 +1,7 @@
 //! A log that cannot be written costs nothing but its lines.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,9 +162,11 @@ async fn a_full_log_pipe_stops_nothing() {
 async fn a_log_on_a_full_disk_stops_nothing() {
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // The log cannot name the addresses, so two ports are chosen before.
-    let (address, admin) = (free(), free());
+    // The log cannot name the addresses, so they are chosen before: of a loopback address that only this process
+    // uses, as another one could take a port of 127.0.0.1 before the server does.
+    let [.., third, second, first] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, third | 0x80, second, first);
+    let (address, admin) = (SocketAddr::from((own, 8787)), SocketAddr::from((own, 8788)));
     let file = directory.path().join("dormouse.toml");
     let config = format!(
         "admin.listen = \"{admin}\"\n[limits]\nconnections = 3\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n"
