@@ -480,10 +480,10 @@ async fn a_room_is_deleted_while_clients_write() {
 }
 
 /// The lines of a tail.
-struct Tailing(BufReader<TcpStream>);
+pub(crate) struct Tailing(BufReader<TcpStream>);
 
 impl Tailing {
-    async fn open(server: &Server, parameters: &str) -> Self {
+    pub(crate) async fn open(server: &Server, parameters: &str) -> Self {
         let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
         let request = format!("GET /tail{parameters} HTTP/1.0\r\nhost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -493,7 +493,7 @@ impl Tailing {
         tail
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = within(self.0.read_line(&mut line)).await.unwrap();
         assert!(read > 0, "it goes on");

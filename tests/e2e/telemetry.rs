@@ -19,7 +19,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::harness::{BASE, Server, within};
+use crate::harness::{BASE, Server, refusing_address, within};
 use crate::outbound::{RemoteServer, caller_server, response, run_command};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -31,7 +31,7 @@ const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 const HANG: u16 = 0;
 
 /// A collector: a server that takes what an OpenTelemetry Collector takes.
-struct Collector {
+pub(crate) struct Collector {
     origin: String,
     seen: Arc<Mutex<Seen>>,
     /// The status of the answers, or [`HANG`].
@@ -46,21 +46,21 @@ struct Seen {
 
 /// A span as it arrived.
 #[derive(Debug, Clone)]
-struct Recorded {
-    trace: String,
-    id: String,
-    parent: String,
+pub(crate) struct Recorded {
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    pub(crate) parent: String,
     state: String,
-    name: String,
+    pub(crate) name: String,
     kind: span::SpanKind,
     /// The text of its status, if that is an error.
     error: Option<String>,
-    attributes: BTreeMap<String, String>,
+    pub(crate) attributes: BTreeMap<String, String>,
     took: Duration,
 }
 
 impl Collector {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
         let (seen, status) = (Arc::<Mutex<Seen>>::default(), Arc::new(AtomicU16::new(200)));
@@ -78,12 +78,12 @@ impl Collector {
     }
 
     /// The section of the configuration, with more settings.
-    fn section(&self, more: &str) -> String {
+    pub(crate) fn section(&self, more: &str) -> String {
         format!("[telemetry]\notlp = \"{}\"\n{more}\n", self.origin)
     }
 
     /// Waits for a span with this name and these attributes.
-    async fn span(&self, name: &str, with: &[(&str, &str)]) -> Recorded {
+    pub(crate) async fn span(&self, name: &str, with: &[(&str, &str)]) -> Recorded {
         let is_it = |span: &&Recorded| {
             span.name == name && with.iter().all(|(key, value)| span.attributes.get(*key).is_some_and(|it| it == value))
         };
@@ -101,7 +101,7 @@ impl Collector {
         }
     }
 
-    fn spans(&self) -> Vec<Recorded> {
+    pub(crate) fn spans(&self) -> Vec<Recorded> {
         self.seen.lock().unwrap().spans.clone()
     }
 
@@ -491,7 +491,7 @@ async fn a_busy_collector_gets_the_spans_later() {
 
 #[tokio::test]
 async fn a_collector_that_is_down_harms_nothing() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("it has one");
+    let (_kept, closed) = refusing_address();
     let section = format!("[telemetry]\notlp = \"http://{closed}\"\n");
     let mut server = caller_server(&section, "").await;
     for room in ["a", "b"] {

@@ -235,6 +235,18 @@ test("code is deployed, refused and rolled back", async () => {
   await page.getByRole("status").getByText("PRESENCE returns to").waitFor();
   expect((await status("PRESENCE")).candidate).toBeNull();
 
+  // None of the shipped components migrates data.
+  await page.route("**/deploys", async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    const of = json.deploys.find((/** @type {any} */ deploy) => deploy.target === "PRESENCE");
+    of.rooms = [{ hash: of.version.hash, rooms: 3, migrated: 7 }];
+    await route.fulfill({ response, json });
+  });
+  await presence.getByRole("columnheader", { name: "Rooms migrated" }).waitFor();
+  await presence.getByRole("row").filter({ hasText: "runs" }).getByRole("cell", { name: "7", exact: true }).waitFor();
+  await page.unroute("**/deploys");
+
   const rooms = page.getByRole("region", { name: "ROOMS" }).first();
   await rooms.getByRole("button", { name: "Deploy…" }).click();
   await dialog.getByRole("button", { name: "Deploy" }).click();

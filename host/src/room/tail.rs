@@ -1,4 +1,4 @@
-//! The live tail of rooms: turns, commits, failures and log lines, as they happen.
+//! The live tail of rooms: turns, migrations, commits, failures and log lines, as they happen.
 //!
 //! A room that is tailed puts a line into the bounded queue of each reader and goes on. A reader that is too slow loses
 //! lines and is told how many. While nothing is tailed, a turn reads one number.
@@ -71,6 +71,19 @@ pub enum TailLine {
         /// The error.
         error: String,
     },
+    /// The code has migrated the data of the room. The turn for which it did so comes next.
+    Migration {
+        /// Unix time in milliseconds.
+        time: UnixMillis,
+        /// The room.
+        room: String,
+        /// The version of the data before.
+        from: u32,
+        /// The version of the data now.
+        to: u32,
+        /// CPU time, in microseconds.
+        cpu_micros: u64,
+    },
     /// A commit is durable.
     Commit {
         /// Unix time in milliseconds.
@@ -106,7 +119,7 @@ impl TailLine {
     fn user(&self) -> Option<&str> {
         match self {
             TailLine::Turn { user, .. } | TailLine::Failure { user, .. } => user.as_deref(),
-            TailLine::Commit { .. } | TailLine::Log { .. } | TailLine::Lost { .. } => None,
+            TailLine::Migration { .. } | TailLine::Commit { .. } | TailLine::Log { .. } | TailLine::Lost { .. } => None,
         }
     }
 }

@@ -18,6 +18,7 @@ const LINE_CHARACTERS = 2_000;
 const KINDS = [
   ["", "All lines"],
   ["turn", "Turns"],
+  ["migration", "Migrations"],
   ["failure", "Failures"],
   ["commit", "Commits"],
   ["log", "Log lines"],
@@ -25,7 +26,7 @@ const KINDS = [
 
 /**
  * @typedef {{ type: string, time?: number, room?: string, event?: string, user?: string | null, bytes?: number,
- *   cpuMicros?: number, outputs?: number, commit?: number, refused?: string | null, error?: string, turns?: number,
+ *   cpuMicros?: number, outputs?: number, commit?: number, refused?: string | null, from?: number, to?: number, error?: string, turns?: number,
  *   micros?: number, level?: string, line?: string, lines?: number }} TailLine
  */
 
@@ -229,6 +230,8 @@ function told(line) {
       const refused = line.refused ? [", refused: ", name(line.refused, { most: LINE_CHARACTERS })] : [];
       return [line.event, ...of, `: ${facts.join(", ")}`, ...refused];
     }
+    case "migration":
+      return [`data migrated from version ${line.from} to ${line.to} with ${cpu}`];
     case "failure":
       return [line.event, ...of, ` failed after ${cpu}: `, name(line.error ?? "", { most: LINE_CHARACTERS })];
     case "commit":

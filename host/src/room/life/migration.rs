@@ -4,10 +4,13 @@
 //! A migration is a turn. It is staged until the event that follows it has run: if new code fails that event during a
 //! deploy, the old code runs it on the old data. `code` and `turn` call this; it does not know who deploys.
 
+use std::time::Duration;
+
 use super::turn::TurnError;
 use super::{Broken, RoomTask};
 use crate::guest::{TurnCost, TurnFailure};
 use crate::model::{Answer, Changes, Event, Timers, Turn};
+use crate::room::metrics::cause;
 use crate::room::overlay::Covered;
 use crate::room::reply::Reply;
 use crate::store::{CommitError, Reserved};
@@ -17,6 +20,8 @@ struct Staged {
     turn: Turn,
     from: u32,
     to: u32,
+    /// What it used.
+    cpu: Duration,
     /// As it was before.
     timers: Timers,
     covered: Covered,
@@ -72,15 +77,23 @@ impl RoomTask {
         // So that the migration has a commit of its own, with the event behind it.
         self.submit()?;
         self.drop_instance();
+        let mut span = self.migration_span(stored);
         let (ran, cost) = self.run_guest(Event::Migrate(stored)).await?;
         let turn = match ran {
             Ok(turn) => turn,
-            Err(failure) => return Ok((Err(TurnError::Guest(failure)), cost)),
+            Err(failure) => {
+                span.iter_mut().for_each(|span| span.fail(cause(&failure)));
+                return Ok((Err(TurnError::Guest(failure)), cost));
+            }
         };
         let Answer::Migrated(to) = turn.answer else { unreachable!("it is the answer to this event") };
+        span.iter_mut().for_each(|span| span.set_number("dormouse.data.to", to));
         match stored {
             Some(from) if from != to => {
-                let staged = self.stage(turn, from, to);
+                let staged = self.stage(turn, from, to, cost.cpu);
+                if staged.is_err() {
+                    span.iter_mut().for_each(|span| span.fail("space"));
+                }
                 self.data_is_checked = staged.is_ok();
                 Ok((staged.map(Some), cost))
             }
@@ -93,7 +106,7 @@ impl RoomTask {
     }
 
     /// Lets the next turn see the changes of a migration.
-    fn stage(&mut self, turn: Turn, from: u32, to: u32) -> Result<Staged, TurnError> {
+    fn stage(&mut self, turn: Turn, from: u32, to: u32, cpu: Duration) -> Result<Staged, TurnError> {
         let opened = self.opened();
         let (writes, reserved) = (&turn.changes.writes, opened.log.reserved());
         if let Err(error) = opened.log.reserve(writes, &*opened.overlay) {
@@ -111,12 +124,12 @@ impl RoomTask {
         let covered = opened.overlay.cover(opened.log.number() + 1, writes);
         let timers = opened.resources().timers.clone();
         self.set_timers(turn.changes.timers.clone());
-        Ok(Staged { turn, from, to, timers, covered, reserved })
+        Ok(Staged { turn, from, to, cpu, timers, covered, reserved })
     }
 
     /// Adds a staged migration to the next commit.
     fn keep_migration(&mut self, staged: Staged) {
-        let Staged { turn, from, to, .. } = staged;
+        let Staged { turn, from, to, cpu, .. } = staged;
         let opened = self.opened();
         opened.log.set_data_version(to);
         let commit = opened.log.number() + 1;
@@ -124,6 +137,7 @@ impl RoomTask {
         self.code.code.version.count_migration();
         self.shared.metrics.turns.inc();
         tracing::debug!(from, to, "the data was migrated");
+        self.tell_migration(from, to, cpu);
         self.hold(turn.outputs, Reply::None);
     }
 

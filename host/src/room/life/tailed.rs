@@ -1,7 +1,8 @@
-//! The lines of a room for its tails: turns, failures and commits. While nobody follows, this costs one read of
-//! a number.
+//! The lines of a room for its tails: turns, migrations, failures and commits. While nobody follows, this costs one
+//! read of a number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RoomTask;
 use crate::clock;
@@ -29,6 +30,15 @@ impl RoomTask {
         self.shared.tails.tell(&address, line);
     }
 
+    /// The data of the room was migrated, before the turn that is told next.
+    pub(super) fn tell_migration(&mut self, from: u32, to: u32, cpu: Duration) {
+        if self.shared.tails.is_active() {
+            let address = self.state().address.clone();
+            let (time, room, cpu_micros) = (clock::unix_millis(), tail::name(&address), micros(cpu));
+            self.shared.tails.tell(&address, TailLine::Migration { time, room, from, to, cpu_micros });
+        }
+    }
+
     /// A turn has failed. The room remembers the last ones.
     pub(super) fn failed(&mut self, event: &'static str, user: Option<String>, error: String) {
         let time = clock::unix_millis();
@@ -52,6 +62,10 @@ impl RoomTask {
     }
 
     fn cpu_micros(&self) -> u64 {
-        u64::try_from(self.turn_cpu.as_micros()).unwrap_or(u64::MAX)
+        micros(self.turn_cpu)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -60,6 +60,15 @@ impl RoomTask {
         span
     }
 
+    /// The span of a migration: the code is asked for the version of its data, and changes data of another one.
+    pub(super) fn migration_span(&self, stored: Option<u32>) -> Option<Span> {
+        // Without data there is nothing to migrate.
+        let from = stored?;
+        let mut span = self.span.as_ref()?.inner("migrate")?;
+        span.set_number("dormouse.data.from", from);
+        Some(span)
+    }
+
     /// The guest has run. What it answered is kept, unless there is no space.
     pub(super) fn span_ran(&mut self, cost: TurnCost, answer: Result<&Answer, &TurnFailure>) {
         let Some(span) = &mut self.span else { return };

@@ -116,14 +116,15 @@ function versions(deploy) {
   for (const kept of deploy.versions) {
     if (!all.has(kept.hash)) all.set(kept.hash, { ...kept, state: badge("plain", "kept") });
   }
-  const rooms = new Map(deploy.rooms.map((/** @type {any} */ { hash, rooms }) => [hash, rooms]));
+  const rooms = new Map(deploy.rooms.map((/** @type {any} */ of) => [of.hash, of]));
   return table(
     `Versions of ${deploy.target}`,
     [
       { title: "Version", cell: ({ hash }) => version(hash) },
       { title: "State", cell: ({ state, configured }) => [state, configured && " as configured"] },
       { title: "Began to run", cell: ({ since }) => ago(since) },
-      { title: "Rooms in memory", number: true, cell: ({ hash }) => number(rooms.get(hash) ?? 0) },
+      { title: "Rooms in memory", number: true, cell: ({ hash }) => number(rooms.get(hash)?.rooms ?? 0) },
+      { title: "Rooms migrated", number: true, cell: ({ hash }) => number(rooms.get(hash)?.migrated ?? 0) },
     ],
     [...all.values()],
   );

@@ -88,6 +88,10 @@ fn for_people(line: &Value) -> String {
             let cpu = micros(&line["cpuMicros"]);
             format!("{}{} FAILED, CPU {cpu}: {}", text(line, "event"), by(line), text(line, "error"))
         }
+        "migration" => {
+            let cpu = micros(&line["cpuMicros"]);
+            format!("the data was migrated from version {} to {}, CPU {cpu}", line["from"], line["to"])
+        }
         "commit" => {
             format!(
                 "commit {} durable after {}, {}",
