@@ -19,6 +19,12 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
+# For the JavaScript engine: a compiler of C for WebAssembly, its archiver, and the headers of the C library of WASI.
+WASM_CLANG ?= $(firstword $(foreach name,clang-19 clang-20 clang-21 clang-18 clang,$(shell command -v $(name))))
+WASM_AR ?= $(firstword $(foreach name,$(subst clang,llvm-ar,$(notdir $(WASM_CLANG))) llvm-ar,$(shell command -v $(name))))
+WASI_HEADERS ?= /usr/include/wasm32-wasi
+ENGINE = target/javascript/dormouse-engine.wasm
+
 # For `make fuzz`: the time of each fuzzer, and the seed of its inputs.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= $(shell date +%s)
@@ -48,7 +54,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript javascript-engine engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -84,7 +90,7 @@ serve-component: setup ## Build only the component for that: target/dormouse-ser
 
 ##@ Test it
 
-test: setup client-setup javascript conformance-setup ## Run every test: those in Rust, then those of the browser client with the binary built before
+test: setup client-setup javascript javascript-engine conformance-setup ## Run every test: those in Rust, then those of the browser client with the binary built before
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || test -x "$$(pg_config --bindir 2>/dev/null)/postgres" || { echo "The store is tested on servers of PostgreSQL that the tests start: install it (apt-get install postgresql), or put its pg_config on the PATH; its service is not needed" >&2; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	@failed=; \
@@ -181,6 +187,20 @@ target/conformance:
 	python3 -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/conformance/requirements.txt
 	@cp tests/conformance/requirements.txt $@/
+
+engine-setup:
+	@test -n "$(WASM_CLANG)" && echo 'int one;' | $(WASM_CLANG) --target=wasm32-wasip2 -c -x c -o /dev/null - 2>/dev/null || { echo "The JavaScript engine is written in C, and no clang that compiles to WebAssembly was found: apt-get install clang-19, or say where it is with WASM_CLANG=" >&2; exit 1; }
+	@test -n "$(WASM_AR)" || { echo "The archiver of $(WASM_CLANG) is missing: apt-get install llvm-19, or say where llvm-ar is with WASM_AR=" >&2; exit 1; }
+	@test -e $(WASI_HEADERS)/stdio.h || { echo "The headers of the C library of WASI are missing in $(WASI_HEADERS): apt-get install wasi-libc, or say where they are with WASI_HEADERS=" >&2; exit 1; }
+
+# The paths of sources in panic messages are replaced, so that a commit and a clang give the same bytes on every machine.
+javascript-engine: setup engine-setup ## Build the engine of rooms in JavaScript, for `dormouse build`. Needs clang and wasi-libc
+	RQUICKJS_SYS_NO_WASI_SDK=1 CC_wasm32_wasip2=$(WASM_CLANG) AR_wasm32_wasip2=$(WASM_AR) \
+		CFLAGS_wasm32_wasip2="-isystem $(WASI_HEADERS) -include $(CURDIR)/components/javascript/engine/quickjs_stack.h" \
+		RUSTFLAGS="--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates" \
+		cargo rustc --profile guest --target wasm32-wasip2 --target-dir target/javascript \
+		--package dormouse-javascript-engine --crate-type cdylib -- -C link-arg=--skip-wit-component -C strip=symbols
+	@cp target/javascript/wasm32-wasip2/guest/dormouse_javascript_engine.wasm $(ENGINE)
 
 javascript: node components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
 
