@@ -2,7 +2,7 @@
 // - a value with a function under `Symbol.for("dormouse.serve")`, which registers the hooks itself, as kits do;
 // - a class: its object is made when the room wakes, and its methods are the hooks;
 // - an object: its methods are the hooks.
-(definition, serve) => {
+export default (definition, serve) => {
   const own = definition[Symbol.for("dormouse.serve")];
   if (typeof own === "function") return own.call(definition, definition);
   if (typeof definition !== "function") {

@@ -601,7 +601,8 @@ impl<'js> Reader<'_, 'js> {
             tag::UNDEFINED => Ok(Value::new_undefined(ctx.clone())),
             tag::TRUE => Ok(Value::new_bool(ctx.clone(), true)),
             tag::FALSE => Ok(Value::new_bool(ctx.clone(), false)),
-            tag::NUMBER => Ok(Value::new_number(ctx.clone(), self.number()?)),
+            // As a float in any case: an integer has no -0.
+            tag::NUMBER => Ok(Value::new_float(ctx.clone(), self.number()?)),
             tag::STRING => Ok(self.text()?.into_value()),
             tag::WIDE_STRING => Ok(self.wide_text()?.into_value()),
             tag::BIG_INT => helper(ctx, "makeBigInt")?.call((self.text()?,)),

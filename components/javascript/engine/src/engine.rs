@@ -7,7 +7,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt::Write as _;
 
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
-use rquickjs::module::Declared;
+use rquickjs::module::{Declared, Evaluated};
 use rquickjs::{Context, Ctx, Error, Exception, Function, Module, Persistent, Runtime, Value};
 
 use crate::hooks::{Hook, Hooks};
@@ -15,9 +15,10 @@ use crate::memory::Trapping;
 use crate::trace::SourceMap;
 use crate::{build, flat};
 
-/// The bytes of the C stack that a script may use. The host gives a component 512 KiB of machine stack, of which the
-/// deepest chain of calls uses 1.5 times as much; above this limit a script gets a `RangeError` that it can catch.
-const SCRIPT_STACK_BYTES: usize = 192 << 10;
+/// The bytes of the C stack that a script may use. The host gives a component 512 KiB of machine stack, of which chains
+/// of calls use up to 2.7 times as much. Above this limit a script gets a `RangeError` that it can catch; above the
+/// machine stack its turn ends.
+const SCRIPT_STACK_BYTES: usize = 160 << 10;
 
 /// Makes the globals of the Web that QuickJS lacks.
 const WEB: &str = include_str!("web.js");
@@ -62,13 +63,13 @@ impl Engine {
         }
         let (runtime, context) = new_runtime().map_err(|error| format!("the engine does not start: {error}"))?;
         let hooks = context.with(|ctx| {
-            ctx.eval::<(), _>(WEB).map_err(|error| explain(&ctx, error))?;
+            run_own(&ctx, "dormouse:web", WEB).map_err(|error| explain(&ctx, error))?;
             flat::take_natives(&ctx).map_err(|error| explain(&ctx, error))?;
             let module = Module::declare(ctx.clone(), name, source).map_err(|error| explain(&ctx, error))?;
             let (module, promise) = module.eval().map_err(|error| explain(&ctx, error))?;
             while ctx.execute_pending_job() {}
             match promise.result::<Value>() {
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => log_rejections(),
                 Some(Err(error)) => return Err(explain(&ctx, error)),
                 None => return Err("the top level awaits something that never comes".to_owned()),
             }
@@ -130,7 +131,11 @@ impl Engine {
         self.run_jobs(ctx)?;
         let Some(promise) = value.as_promise() else { return Ok(Outcome::Value(value)) };
         match promise.result::<Value>() {
-            Some(result) => result.map(Outcome::Value),
+            Some(result) => {
+                // Its reason fails the turn, and is logged there.
+                forget_rejection(ctx, promise.as_value());
+                result.map(Outcome::Value)
+            }
             None => Ok(Outcome::Pending),
         }
     }
@@ -168,6 +173,13 @@ fn new_runtime() -> rquickjs::Result<(Runtime, Context)> {
     Ok((runtime, context))
 }
 
+/// Runs a module of the engine itself. Its name is in stack traces.
+pub(crate) fn run_own<'js>(ctx: &Ctx<'js>, name: &str, source: &str) -> rquickjs::Result<Module<'js, Evaluated>> {
+    let (module, promise) = Module::declare(ctx.clone(), name, source)?.eval()?;
+    promise.finish::<()>()?;
+    Ok(module)
+}
+
 fn call<'js>(function: &Function<'js>, arguments: Vec<Value<'js>>) -> rquickjs::Result<Value<'js>> {
     let mut list = rquickjs::function::Args::new(function.ctx().clone(), arguments.len());
     list.push_args(arguments)?;
@@ -176,14 +188,21 @@ fn call<'js>(function: &Function<'js>, arguments: Vec<Value<'js>>) -> rquickjs::
 
 /// Remembers a promise that was rejected without a handler, and forgets it when it gets one.
 fn track_rejection<'js>(ctx: Ctx<'js>, promise: Value<'js>, reason: Value<'js>, is_handled: bool) {
+    if is_handled {
+        return forget_rejection(&ctx, &promise);
+    }
+    let text = describe(&reason);
     REJECTED.with_borrow_mut(|rejected| {
-        if is_handled {
-            let restored = |saved: &Persistent<Value<'static>>| saved.clone().restore(&ctx).ok();
-            rejected.retain(|(saved, _)| restored(saved).as_ref() != Some(&promise));
-        } else if rejected.len() < MAX_REJECTIONS {
-            let text = describe(&reason);
+        if rejected.len() < MAX_REJECTIONS {
             rejected.push((Persistent::save(&ctx, promise), text));
         }
+    });
+}
+
+fn forget_rejection<'js>(ctx: &Ctx<'js>, promise: &Value<'js>) {
+    REJECTED.with_borrow_mut(|rejected| {
+        let restored = |saved: &Persistent<Value<'static>>| saved.clone().restore(ctx).ok();
+        rejected.retain(|(saved, _)| restored(saved).as_ref() != Some(promise));
     });
 }
 

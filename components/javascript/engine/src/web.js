@@ -512,8 +512,20 @@
     time: nothing, timeLog: nothing, timeEnd: nothing, clear: nothing,
   };
 
+  const enqueue = globalThis.queueMicrotask;
+  const queueMicrotask = (callback) => {
+    if (typeof callback !== "function") throw new TypeError("queueMicrotask: a function is expected");
+    enqueue(() => {
+      try {
+        callback();
+      } catch (thrown) {
+        error("queueMicrotask:", thrown);
+      }
+    });
+  };
+
   global({
-    console, crypto, CryptoKey, TextEncoder, TextDecoder, URL, URLSearchParams,
+    console, queueMicrotask, crypto, CryptoKey, TextEncoder, TextDecoder, URL, URLSearchParams,
     structuredClone: (value) => host.decode(host.encode(value)),
     // Time stands still in a turn, so nothing takes any.
     performance: { now: () => 0, get timeOrigin() { return host.now(); } },
