@@ -188,7 +188,7 @@ target/conformance:
 	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/conformance/requirements.txt
 	@cp tests/conformance/requirements.txt $@/
 
-engine-setup:
+engine-setup: ## Check clang, its archiver and the headers of wasi-libc, for the JavaScript engine
 	@test -n "$(WASM_CLANG)" && echo 'int one;' | $(WASM_CLANG) --target=wasm32-wasip2 -c -x c -o /dev/null - 2>/dev/null || { echo "The JavaScript engine is written in C, and no clang that compiles to WebAssembly was found: apt-get install clang-19, or say where it is with WASM_CLANG=" >&2; exit 1; }
 	@test -n "$(WASM_AR)" || { echo "The archiver of $(WASM_CLANG) is missing: apt-get install llvm-19, or say where llvm-ar is with WASM_AR=" >&2; exit 1; }
 	@test -e $(WASI_HEADERS)/stdio.h || { echo "The headers of the C library of WASI are missing in $(WASI_HEADERS): apt-get install wasi-libc, or say where they are with WASI_HEADERS=" >&2; exit 1; }

@@ -41,14 +41,22 @@ impl Machine {
     }
 
     fn make(&self, target: &str) -> Output {
+        self.make_with(target, &[])
+    }
+
+    fn make_with(&self, target: &str, variables: &[&str]) -> Output {
         let mut make = Command::new(which("make"));
-        make.current_dir(SOURCE).arg(target).env_clear().env("PATH", self.0.path());
+        make.current_dir(SOURCE).arg(target).args(variables).env_clear().env("PATH", self.0.path());
         make.output().expect("make runs")
     }
 
     /// `make` says what is missing, and fails.
     fn fails_with_advice(&self, target: &str, advice: &str) {
-        let output = self.make(target);
+        self.fails_with_variable(target, "UNUSED=", advice);
+    }
+
+    fn fails_with_variable(&self, target: &str, variable: &str, advice: &str) {
+        let output = self.make_with(target, &[variable]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "make {target} should fail: {text}");
         assert!(text.contains(advice), "{text}");
@@ -105,6 +113,23 @@ fn setup_names_the_node_version_it_needs() {
         let output = Machine::new().with_command("node", &format!("echo v{version}")).make("node");
         assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn engine_setup_names_the_packages_it_needs() {
+    let headers = TempDir::new().unwrap();
+    let with_headers = format!("WASI_HEADERS={}", headers.path().display());
+    let machine = Machine::new();
+    machine.fails_with_advice("engine-setup", "apt-get install clang-19");
+    let no_wasm = machine.with_command("clang", "exit 1");
+    no_wasm.fails_with_advice("engine-setup", "apt-get install clang-19");
+    let no_archiver = no_wasm.with_command("clang", "true");
+    no_archiver.fails_with_advice("engine-setup", "apt-get install llvm-19");
+    let no_headers = no_archiver.with_command("llvm-ar", "true");
+    no_headers.fails_with_variable("engine-setup", &with_headers, "apt-get install wasi-libc");
+    fs::write(headers.path().join("stdio.h"), "").unwrap();
+    let output = no_headers.make_with("engine-setup", &[&with_headers]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
