@@ -158,7 +158,8 @@ fn the_version_in_the_wit_is_the_supported_one() {
 }
 
 /// Files that must name the version in full, because their formats have no other way.
-const WITH_VERSION: [(&str, &str); 4] = [
+const WITH_VERSION: [(&str, &str); 5] = [
+    ("components/javascript/engine/wit/engine.wit", include_str!("../../components/javascript/engine/wit/engine.wit")),
     ("components/serve/wit/serve.wit", include_str!("../../components/serve/wit/serve.wit")),
     ("components/examples/javascript/kit.js", include_str!("../../components/examples/javascript/kit.js")),
     ("components/examples/javascript/room.js", include_str!("../../components/examples/javascript/room.js")),

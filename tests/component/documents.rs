@@ -13,18 +13,20 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 21] = [
+const DOCUMENTS: [(&str, &str); 23] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
     ("CONTRIBUTING.md", CONTRIBUTING),
     ("SECURITY.md", include_str!("../../SECURITY.md")),
+    ("components/javascript/engine/README.md", include_str!("../../components/javascript/engine/README.md")),
     ("docs/access.md", include_str!("../../docs/access.md")),
     ("docs/authorizer.md", include_str!("../../docs/authorizer.md")),
     ("docs/backups.md", include_str!("../../docs/backups.md")),
     ("docs/cluster-model.md", include_str!("../../docs/cluster-model.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/deploy.md", include_str!("../../docs/deploy.md")),
+    ("docs/javascript.md", include_str!("../../docs/javascript.md")),
     ("docs/operation.md", include_str!("../../docs/operation.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
     ("docs/postgres.md", include_str!("../../docs/postgres.md")),

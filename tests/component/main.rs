@@ -23,6 +23,8 @@ mod wat_components;
 mod chat;
 mod examples;
 mod javascript;
+mod javascript_builds;
+mod javascript_rooms;
 mod migration;
 mod moderation;
 mod presence;

@@ -14,10 +14,10 @@ use crate::harness::{Client, Server};
 use crate::seeds::{random_choices, seed};
 
 /// The messages that one client saw before the crash, by number.
-type ReceivedMessages = Vec<(u64, Value)>;
+pub(crate) type ReceivedMessages = Vec<(u64, Value)>;
 
 /// Chat until the connection breaks.
-async fn chat_until_disconnected(mut client: Client, name: String) -> ReceivedMessages {
+pub(crate) async fn chat_until_disconnected(mut client: Client, name: String) -> ReceivedMessages {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;
     let mut seen = ReceivedMessages::new();
@@ -38,7 +38,7 @@ async fn chat_until_disconnected(mut client: Client, name: String) -> ReceivedMe
     seen
 }
 
-async fn all_messages(server: &Server, room: &str) -> Vec<Value> {
+pub(crate) async fn all_messages(server: &Server, room: &str) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let after = all.last().map_or(0, |message: &Value| message["seq"].as_u64().unwrap());

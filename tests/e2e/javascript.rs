@@ -1,18 +1,27 @@
-//! The example room in JavaScript, served by the real binary, from code that was compiled before.
+//! Rooms in JavaScript, served by the real binary, from code that was compiled before.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dormouse::code_cache_dir::CompiledCode;
 use dormouse::config::Limits;
 use dormouse::guest::Engine;
 use hyper::Method;
+use rand::Rng;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
+use crate::durability::{all_messages, chat_until_disconnected};
 use crate::harness::Server;
+use crate::seeds::{random_choices, seed};
 
 const AUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/javascript/dist/auction.wasm");
+
+const ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/javascript/dormouse-engine.wasm");
+const CHAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/javascript/chat.js");
 
 /// Compile as a server does that starts on this data directory, by what tests have compiled before where they have.
 fn compile_into(data: &Path, wasm: &[u8]) {
@@ -58,4 +67,64 @@ async fn a_javascript_room_is_served_like_any_other() {
         received = bo.recv().await;
     }
     assert_eq!(received["bidder"], "ana");
+}
+
+/// A server whose rooms are in the JavaScript engine of `dormouse build`.
+async fn serve_built(source: &str, config: &str) -> Server {
+    assert!(fs::exists(ENGINE).unwrap_or(false), "the JavaScript engine is not built: run `make javascript-engine`");
+    let directory = Arc::new(TempDir::new().unwrap());
+    let component = directory.path().join("room.wasm");
+    let built = Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .args(["build", source, "--no-bundle", "--engine", ENGINE, "-o"])
+        .arg(&component)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let (data, wasm) = (directory.path().join("data"), fs::read(&component).unwrap());
+    tokio::task::spawn_blocking(move || compile_into(&data, &wasm)).await.unwrap();
+    Server::in_directory(directory, &format!("{config}[namespaces.ROOMS]\ncomponent = \"room.wasm\"\n")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_of_the_javascript_engine_sleeps_between_messages() {
+    let server = serve_built(CHAT, "hibernate_after = \"20ms\"\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    let mut bo = server.join("lobby", "bo").await;
+    for number in 1..=3 {
+        server.wait_until_all_hibernate().await;
+        ana.send_chat(&format!("tea {number}")).await;
+        for client in [&mut ana, &mut bo] {
+            let message = client.recv().await["message"].take();
+            assert_eq!((&message["seq"], &message["content"]), (&number.into(), &format!("tea {number}").into()));
+        }
+    }
+    assert_eq!(all_messages(&server, "lobby").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_javascript_room_survive_kill_9_at_any_moment() {
+    let mut rng = random_choices(seed(), 0);
+    let mut server = serve_built(CHAT, "hibernate_after = \"5ms\"\n").await;
+    let mut checked = 0;
+    for round in 0..4 {
+        let mut chats = JoinSet::new();
+        for number in 0..4 {
+            let name = format!("r{round}u{number}");
+            let client = server.join("lobby", &name).await;
+            chats.spawn(chat_until_disconnected(client, name));
+        }
+        tokio::time::sleep(Duration::from_millis(100 + rng.next_u64() % 400)).await;
+        server = server.crash_and_restart().await;
+        let seen = chats.join_all().await;
+        let stored = all_messages(&server, "lobby").await;
+        for (index, message) in stored.iter().enumerate() {
+            assert_eq!(message["seq"], index as u64 + 1, "numbers are dense");
+        }
+        for (seq, message) in seen.iter().flatten() {
+            assert_eq!(stored.get(*seq as usize - 1), Some(message), "what was seen is stored");
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "only {checked} messages were seen before the crashes");
+    println!("{checked} messages were seen, and all of them are there");
 }

@@ -7,6 +7,8 @@
 mod admin;
 #[expect(clippy::disallowed_methods, reason = "a load generator measures time, waits, and chooses at random")]
 mod bench;
+#[expect(clippy::disallowed_methods, reason = "it reads sources and writes a component")]
+mod build;
 mod database;
 mod json_log;
 mod move_rooms;
@@ -83,6 +85,7 @@ enum Command {
     /// Replace the code of a namespace or of the router while the server runs, without ending a socket
     Deploy(admin::deploy::Deploy),
     New(new::New),
+    Build(build::Build),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
 }
@@ -171,6 +174,7 @@ fn main() -> ExitCode {
         Command::Move(args) => move_rooms::run(&args),
         Command::Deploy(args) => admin::deploy::run(&args),
         Command::New(args) => new::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {
             raise_file_limit();

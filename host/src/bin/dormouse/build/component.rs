@@ -1,0 +1,225 @@
+//! Makes a component of the engine's core module, with the worlds that the bundle needs and no others.
+//!
+//! The engine declares everything that it could import or export. A room that reaches no other rooms must not import
+//! `rooms`: its imports are what an operator sees, and what the host allows. So the rest is taken out of the
+//! declaration, and modules that only trap stand where the engine's code still names such an import.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, anyhow, bail};
+use wasmtime::ValType;
+use wit_component_of_wasmtime::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
+
+use super::snapshot::Snapshot;
+
+/// The contract's package. The engine repeats its version, and the host checks it when it loads the component.
+const CONTRACT: &str = "dormouse:room/";
+
+/// The kind of a component, by the hooks of its bundle.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Worlds {
+    kind: Kind,
+    has_personal_data: bool,
+    has_migration: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Room,
+    ConnectedRoom,
+    Router,
+}
+
+impl Worlds {
+    /// Reads the words with which the engine describes a bundle.
+    pub(super) fn parse(words: &str) -> anyhow::Result<Worlds> {
+        let mut worlds = Worlds { kind: Kind::Room, has_personal_data: false, has_migration: false };
+        for word in words.split_whitespace() {
+            match word {
+                "room" => worlds.kind = Kind::Room,
+                "connected-room" => worlds.kind = Kind::ConnectedRoom,
+                "router" => worlds.kind = Kind::Router,
+                "personal-data" => worlds.has_personal_data = true,
+                "migration" => worlds.has_migration = true,
+                _ => {
+                    bail!("the engine describes the bundle as {words:?}, which this version of Dormouse does not know")
+                }
+            }
+        }
+        Ok(worlds)
+    }
+
+    /// The worlds in words, for the author.
+    pub(super) fn shown(&self) -> String {
+        let kind = match self.kind {
+            Kind::Room => "a room",
+            Kind::ConnectedRoom => "a room that may reach other rooms",
+            Kind::Router => "a router",
+        };
+        let mut also = Vec::new();
+        if self.has_personal_data {
+            also.push("exports and erases personal data");
+        }
+        if self.has_migration {
+            also.push("migrates its data");
+        }
+        if also.is_empty() { kind.to_owned() } else { format!("{kind} that {}", also.join(" and ")) }
+    }
+
+    fn imports(&self, interface: &str) -> bool {
+        match interface {
+            "types" | "context" | "access" => true,
+            "sockets" | "storage" | "timers" => self.kind != Kind::Router,
+            "rooms" | "outbox" => self.kind == Kind::ConnectedRoom,
+            "grants" => self.kind == Kind::Router,
+            _ => false,
+        }
+    }
+
+    fn exports(&self, interface: &str) -> bool {
+        match interface {
+            "room" => self.kind != Kind::Router,
+            "router" => self.kind == Kind::Router,
+            "personal-data" => self.has_personal_data,
+            "migration" => self.has_migration,
+            _ => false,
+        }
+    }
+}
+
+/// A function that the engine's code imports, with the types of its parameters and results.
+pub(super) struct Import {
+    pub(super) interface: String,
+    pub(super) name: String,
+    pub(super) parameters: Vec<ValType>,
+    pub(super) results: Vec<ValType>,
+}
+
+/// Makes the component of a snapshot.
+pub(super) fn make(snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
+    let Snapshot { module, imports: functions, worlds, .. } = snapshot;
+    let (module, mut declared) = metadata::decode(module)?;
+    let mut module = module.ok_or_else(|| anyhow!("the engine declares no world"))?;
+    let resolve = &mut declared.resolve;
+    let names = resolve.worlds[declared.world].clone();
+    // Interfaces of WASI are no part of the contract, and stay.
+    let is_kept = |key, keep: &dyn Fn(&str) -> bool| interface(&resolve.name_world_key(key)).is_none_or(keep);
+    let imports = names.imports.iter().filter(|(key, _)| is_kept(key, &|name| worlds.imports(name)));
+    let imports = imports.map(|(key, item)| (key.clone(), item.clone())).collect();
+    let exports = names.exports.iter().filter(|(key, _)| is_kept(key, &|name| worlds.exports(name)));
+    let exports = exports.map(|(key, item)| (key.clone(), item.clone())).collect();
+    let world = &mut resolve.worlds[declared.world];
+    (world.imports, world.exports) = (imports, exports);
+    // The encoder gives a module without a declaration the name that the engine's world has, and would merge the two.
+    if let Some(package) = world.package {
+        resolve.packages[package].name.name = "javascript".into();
+    }
+    embed_component_metadata(&mut module, resolve, declared.world, StringEncoding::UTF8)?;
+
+    let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
+    for (interface, functions) in unused(functions, worlds) {
+        encoder = encoder.adapter(interface, &trapping_module(&functions)?)?;
+    }
+    encoder.encode().context("the component cannot be made")
+}
+
+/// The name of an interface of the contract, such as `rooms` of `dormouse:room/rooms@0.1.5`.
+fn interface(name: &str) -> Option<&str> {
+    name.strip_prefix(CONTRACT).map(|name| name.split_once('@').map_or(name, |(name, _)| name))
+}
+
+/// The functions that the engine's code imports and the component does not, by interface.
+fn unused<'a>(imports: &'a [Import], worlds: &Worlds) -> BTreeMap<&'a str, Vec<&'a Import>> {
+    let mut unused = BTreeMap::<_, Vec<_>>::new();
+    for import in imports {
+        if interface(&import.interface).is_some_and(|name| !worlds.imports(name)) {
+            unused.entry(import.interface.as_str()).or_default().push(import);
+        }
+    }
+    unused
+}
+
+/// Makes a core module that exports these functions. Each of them traps.
+fn trapping_module(functions: &[&Import]) -> anyhow::Result<Vec<u8>> {
+    const FUNCTION_TYPE: u8 = 0x60;
+    const FUNCTION_EXPORT: u8 = 0;
+    /// Three bytes: no locals, `unreachable`, `end`.
+    const BODY: [u8; 4] = [3, 0, 0x00, 0x0B];
+
+    let count = length(functions.len());
+    let (mut types, mut declarations, mut exports, mut bodies) =
+        (count.clone(), count.clone(), count.clone(), count.clone());
+    for (index, function) in functions.iter().enumerate() {
+        types.push(FUNCTION_TYPE);
+        for list in [&function.parameters, &function.results] {
+            types.extend(length(list.len()));
+            types.extend(list.iter().map(type_code).collect::<anyhow::Result<Vec<_>>>()?);
+        }
+        declarations.extend(length(index));
+        exports.extend(length(function.name.len()));
+        exports.extend(function.name.as_bytes());
+        exports.push(FUNCTION_EXPORT);
+        exports.extend(length(index));
+        bodies.extend(BODY);
+    }
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    for (section, contents) in [(1, types), (3, declarations), (7, exports), (10, bodies)] {
+        module.push(section);
+        module.extend(length(contents.len()));
+        module.extend(contents);
+    }
+    Ok(module)
+}
+
+fn type_code(value: &ValType) -> anyhow::Result<u8> {
+    match value {
+        ValType::I32 => Ok(0x7F),
+        ValType::I64 => Ok(0x7E),
+        ValType::F32 => Ok(0x7D),
+        ValType::F64 => Ok(0x7C),
+        other => bail!("the engine imports a function with a value of the type {other}"),
+    }
+}
+
+/// LEB128, as WebAssembly writes numbers.
+fn length(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Module};
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_engine_are_understood() {
+        let worlds = Worlds::parse("connected-room personal-data migration").unwrap();
+        assert_eq!(worlds, Worlds { kind: Kind::ConnectedRoom, has_personal_data: true, has_migration: true });
+        assert!(worlds.imports("outbox") && !worlds.imports("grants") && worlds.exports("migration"));
+        let router = Worlds::parse("router").unwrap();
+        assert!(router.imports("grants") && !router.imports("storage") && !router.exports("room"));
+        Worlds::parse("actor").unwrap_err();
+    }
+
+    #[test]
+    fn a_module_of_trapping_functions_is_valid() {
+        let parameters = vec![ValType::I32, ValType::I64, ValType::F32, ValType::F64];
+        let function = |number: u32| Import {
+            interface: "dormouse:room/rooms".into(),
+            name: format!("f{number}"),
+            parameters: parameters.clone(),
+            results: vec![ValType::I32],
+        };
+        let functions = (0..200).map(function).collect::<Vec<_>>();
+        let module = trapping_module(&functions.iter().collect::<Vec<_>>()).unwrap();
+        let module = Module::new(&Engine::default(), module).unwrap();
+        assert_eq!(module.exports().len(), 200);
+    }
+}
