@@ -54,7 +54,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript javascript-engine engine-setup conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup packages-setup javascript javascript-engine engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -90,7 +90,7 @@ serve-component: setup ## Build only the component for that: target/dormouse-ser
 
 ##@ Test it
 
-test: setup client-setup javascript javascript-engine conformance-setup ## Run every test: those in Rust, then those of the browser client with the binary built before
+test: setup client-setup packages-setup javascript javascript-engine conformance-setup ## Run every test: those in Rust, then those of the packages and the browser client, with the binary built before
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || test -x "$$(pg_config --bindir 2>/dev/null)/postgres" || { echo "The store is tested on servers of PostgreSQL that the tests start: install it (apt-get install postgresql), or put its pg_config on the PATH; its service is not needed" >&2; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	@failed=; \
@@ -98,6 +98,8 @@ test: setup client-setup javascript javascript-engine conformance-setup ## Run e
 	cargo test --workspace --exclude unruly --no-fail-fast || failed="Rust"; \
 	echo "cd client && npm test"; \
 	(cd client && CHROMIUM=$(CHROMIUM) npm test) || failed="$${failed:+$$failed, }the client"; \
+	echo "cd components/javascript && npm test"; \
+	(cd components/javascript && npm test) || failed="$${failed:+$$failed, }the packages"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
 fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
@@ -115,10 +117,11 @@ model: setup ## Simulate rooms on several machines with SEEDS=1000000 random see
 postgres: setup ## Test the SQL with COMMITS=1000000 commits on servers of PostgreSQL that the tests start
 	DORMOUSE_TEST_COMMITS=$(COMMITS) cargo test --workspace --exclude unruly --test store -- --nocapture $(ARGS)
 
-lint: setup client-setup ## Check format, lints and types; warnings are errors
+lint: setup client-setup packages-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cd client && npm run lint
+	cd components/javascript && npm run lint
 
 fuzz: setup ## Run each fuzzer for FUZZ_SECONDS=60 with new inputs; a failure prints how to repeat it
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) cargo test --workspace --exclude unruly --lib --test component --test e2e -- fuzz:: --test-threads 2 --show-output
@@ -173,6 +176,12 @@ client-setup: node client/node_modules/.package-lock.json ## Install the npm pac
 
 client/node_modules/.package-lock.json: client/package.json client/example/package.json client/package-lock.json
 	cd client && npm ci --no-audit --no-fund
+	@touch $@
+
+packages-setup: node components/javascript/node_modules/.package-lock.json ## Install the npm packages of the rooms in TypeScript
+
+components/javascript/node_modules/.package-lock.json: $(wildcard components/javascript/package.json components/javascript/*/package.json) components/javascript/package-lock.json
+	cd components/javascript && npm ci --no-audit --no-fund
 	@touch $@
 
 # An installed suite is used again, without a network.

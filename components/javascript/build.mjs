@@ -1,0 +1,15 @@
+// @ts-check
+/** Compiles the packages: `dist` of each has its modules, and types where it has none of its own. */
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+process.chdir(fileURLToPath(new URL(".", import.meta.url)));
+
+for (const name of ["durable-objects", "room"]) {
+  if (!existsSync(`${name}/tsconfig.json`)) continue;
+  rmSync(`${name}/dist`, { recursive: true, force: true });
+  const tsc = ["node_modules/typescript/bin/tsc", "--project", `${name}/tsconfig.build.json`];
+  execFileSync(process.execPath, tsc, { stdio: ["ignore", 2, 2] });
+  cpSync("../../LICENSE", `${name}/LICENSE`);
+}

@@ -1,0 +1,20 @@
+/** The globals of the engine, as far as the packages use them: ECMAScript 2023, and what `dormouse:host` lists. */
+
+declare class URL {
+  constructor(url: string, base?: string);
+  readonly origin: string;
+  readonly pathname: string;
+  readonly search: string;
+  toString(): string;
+}
+
+declare class URLSearchParams {
+  constructor(query?: string);
+  set(name: string, value: string): void;
+  toString(): string;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+}
+
+declare const crypto: { getRandomValues<T extends ArrayBufferView>(array: T): T };
+
+declare const console: Record<"debug" | "log" | "info" | "warn" | "error", (...parts: unknown[]) => void>;
