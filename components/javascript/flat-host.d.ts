@@ -259,3 +259,12 @@ declare module "dormouse:host" {
   /** Invalid bytes become U+FFFD. */
   export function text(bytes: Uint8Array): string;
 }
+
+/**
+ * A bundle that does not call `serve` has a default export, which the engine registers:
+ * a value with a function under `Symbol.for("dormouse.serve")` registers the hooks itself, as kits do: the engine calls
+ * `value[Symbol.for("dormouse.serve")](value)` behind the top level;
+ * a class: its object is made when the room wakes (the constructor may use the room), and its methods are the hooks; `world`,
+ * `dataVersion` and `migrate` are static;
+ * an object: its properties are the hooks.
+ */

@@ -24,7 +24,7 @@ const files = ["durable-objects", "room", "examples", "testing"]
 
 await esbuild.build({
   ...common,
-  entryPoints: listed("testing/realm", /^testing\/realm\/(durable-objects|hono-worker|room)\.ts$/),
+  entryPoints: listed("testing/realm", /^testing\/realm\/(durable-objects|hono-worker|room|room-connected)\.ts$/),
   outdir: `${OUT}/realm`,
   format: "iife",
   alias: { "cloudflare:workers": "./durable-objects/src/workers.ts", "dormouse:host": "./testing/realm/host.ts" },

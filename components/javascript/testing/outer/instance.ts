@@ -53,6 +53,11 @@ export class Instance {
     return value;
   }
 
+  /** The version of the data that the bundle declares. */
+  get dataVersion(): number | undefined {
+    return this.#evaluate("__data_version()") as number | undefined;
+  }
+
   /** The world that the bundle asks for. */
   get world(): string {
     return this.#evaluate("__world_of_hooks()") as string;

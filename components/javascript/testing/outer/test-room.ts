@@ -129,6 +129,27 @@ export class TestRoom {
     return this.#make(this.world).world;
   }
 
+  /** An operator asks for the data of a user, or erases it. */
+  personalData(hook: "exportUser" | "eraseUser", user: string, after?: string): any {
+    return this.#turn("request", (instance) => instance.run(hook, { user, after }));
+  }
+
+  /** The stored data have this version: a new instance migrates them. Returns the version of the code. */
+  migrate(from: number): number | undefined {
+    const { world } = this;
+    world.begin();
+    const instance = this.#make(world);
+    try {
+      instance.run("migrate", { from });
+      this.#deliver(world.commit());
+    } catch (error) {
+      world.undo();
+      throw error;
+    }
+    this.#instance = undefined;
+    return instance.dataVersion;
+  }
+
   /** Drops the instance. Sockets, timers and storage stay. */
   hibernate(): void {
     this.#instance = undefined;

@@ -35,6 +35,7 @@ interface Changing {
   autoResponse: [string, string] | null;
   /** The outputs of this turn. They leave when it has committed. */
   outputs: Output[];
+  posts: { to: any; request: any }[];
 }
 
 /** Limits of the contract. */
@@ -59,7 +60,14 @@ export class World {
   calls: Calls = () => "denied";
   /** Set by a call that ends the turn, such as a trap. */
   trapped: string | undefined;
-  #changing: Changing = { storage: new Map(), sockets: new Map(), timers: new Map(), autoResponse: null, outputs: [] };
+  #changing: Changing = {
+    storage: new Map(),
+    sockets: new Map(),
+    timers: new Map(),
+    autoResponse: null,
+    outputs: [],
+    posts: [],
+  };
   #saved: Changing | undefined;
   #lastSocket = 0;
   #random = 0;
@@ -85,6 +93,10 @@ export class World {
 
   get autoResponse(): [string, string] | null {
     return this.#changing.autoResponse;
+  }
+
+  get posts(): { to: any; request: any }[] {
+    return this.#changing.posts;
   }
 
   begin(): void {
@@ -220,6 +232,10 @@ export class World {
     cancelTimer: (name: string) => this.timers.delete(name),
     call: (namespace: string, name: string, request: string) =>
       JSON.stringify(this.calls(namespace, name, JSON.parse(request))),
-    post: () => "denied",
+    post: (to: string, request: string) => {
+      this.#changing.posts.push({ to: JSON.parse(to), request: JSON.parse(request) });
+      return null;
+    },
+    waitingPosts: () => this.#changing.posts.length,
   };
 }

@@ -18,8 +18,20 @@ export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 export const text = (bytes: Uint8Array): string =>
   new TextDecoder("utf-8", { fatal: false, ignoreBOM: true }).decode(bytes);
 
-const toLatin1 = (bytes: Uint8Array): string => Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-const fromLatin1 = (latin1: string): Uint8Array => Uint8Array.from(latin1, (letter) => letter.charCodeAt(0));
+/** Arguments of one call of a function. */
+const CHUNK = 8192;
+
+const toLatin1 = (bytes: Uint8Array): string => {
+  let latin1 = "";
+  for (let at = 0; at < bytes.length; at += CHUNK) latin1 += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
+  return latin1;
+};
+
+const fromLatin1 = (latin1: string): Uint8Array => {
+  const bytes = new Uint8Array(latin1.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = latin1.charCodeAt(at);
+  return bytes;
+};
 
 const rawKey = (key: flat.Key): string => {
   if (typeof key !== "string") return toLatin1(key);
@@ -169,7 +181,7 @@ export const call = turn("call", (namespace: string, name: string, request: flat
 export const post = turn("post", (to: unknown, request: flat.Request) =>
   __world.post(JSON.stringify(to), lowered(request)),
 );
-export const waitingPosts = turn("waitingPosts", () => 0);
+export const waitingPosts = turn("waitingPosts", () => __world.waitingPosts());
 
 // What the test calls. Only JSON crosses.
 
@@ -195,6 +207,9 @@ const EVENTS: Record<string, { args(event: Json): unknown[]; result(value: any):
   close: { args: ({ socket, code, reason, clean }) => [socket, code, reason, clean], result: () => null },
   timer: { args: ({ timer }) => [{ ...timer, payload: fromLatin1(timer.payload) }], result: () => null },
   request: { args: ({ request }) => [liftRequest(request)], result: lowerResponse },
+  exportUser: { args: ({ user, after }) => [user, after], result: (value) => value },
+  eraseUser: { args: ({ user, after }) => [user, after], result: (value) => value },
+  migrate: { args: ({ from }) => [from], result: () => null },
   route: {
     args: ({ request }) => [liftRequest(request)],
     result: (decision) =>
@@ -235,4 +250,5 @@ Object.assign(globalThis, {
   /** JSON of the outcome; of nothing while the hook is pending. */
   __outcome: (): string | undefined => JSON.stringify(outcome),
   __world_of_hooks: (): string => hooks?.world ?? "room",
+  __data_version: (): number | undefined => hooks?.dataVersion,
 });

@@ -27,4 +27,5 @@ declare const __world: {
   cancelTimer(name: string): boolean;
   call(namespace: string, name: string, request: string): string;
   post(to: string, request: string): string | null;
+  waitingPosts(): number;
 };
