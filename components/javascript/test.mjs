@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 
 import * as esbuild from "esbuild";
 
+import { examples } from "./examples/build.mjs";
+
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
 
 const OUT = "dist";
@@ -18,7 +20,7 @@ rmSync(OUT, { recursive: true, force: true });
 const common = { bundle: true, target: "es2022", logLevel: "warning", sourcemap: "inline", tsconfigRaw: {} };
 
 const words = process.argv.slice(2);
-const files = ["durable-objects", "room", "examples", "testing"]
+const files = ["bundle", "durable-objects", "room", "examples", "testing"]
   .flatMap((folder) => listed(folder))
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)));
 
@@ -29,6 +31,7 @@ await esbuild.build({
   format: "iife",
   alias: { "cloudflare:workers": "./durable-objects/src/workers.ts", "dormouse:host": "./testing/realm/host.ts" },
 });
+for (const options of examples(`${OUT}/realm`)) await esbuild.build(options);
 await esbuild.build({
   ...common,
   entryPoints: files,

@@ -65,7 +65,6 @@ export const buildOptions = (file, target, out) => ({
   conditions: ["workerd", "worker"],
   external: ["dormouse:*"],
   plugins: [resolvePlugin],
-  keepNames: true,
   sourcemap: true,
   logLevel: "warning",
 });

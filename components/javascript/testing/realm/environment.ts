@@ -36,6 +36,14 @@ const fill = (array: ArrayBufferView): ArrayBufferView => {
   return array;
 };
 
+const randomUUID = (): string => {
+  const bytes = fill(new Uint8Array(16)) as Uint8Array;
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+  const digits = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+};
+
 Object.assign(globalThis, {
   self: globalThis,
   console: { debug: line(0), log: line(1), info: line(1), warn: line(2), error: line(3) },
@@ -61,7 +69,7 @@ Object.assign(globalThis, {
   btoa: (text: string) => __node.btoa(text),
   structuredClone: (value: unknown) => decode(encode(value)),
   queueMicrotask: (callback: () => void) => void Promise.resolve().then(callback),
-  crypto: { getRandomValues: fill },
+  crypto: { getRandomValues: fill, randomUUID },
   performance: { now: () => 0 },
 });
 
