@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
 
-for (const name of ["durable-objects", "room"]) {
+for (const name of ["durable-objects", "room", "test"]) {
   if (!existsSync(`${name}/tsconfig.json`)) continue;
   rmSync(`${name}/dist`, { recursive: true, force: true });
   const tsc = ["node_modules/typescript/bin/tsc", "--project", `${name}/tsconfig.build.json`];

@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 23] = [
+const DOCUMENTS: [(&str, &str); 25] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -26,16 +26,18 @@ const DOCUMENTS: [(&str, &str); 23] = [
     ("docs/cluster-model.md", include_str!("../../docs/cluster-model.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/deploy.md", include_str!("../../docs/deploy.md")),
+    ("docs/from-durable-objects.md", include_str!("../../docs/from-durable-objects.md")),
     ("docs/javascript.md", include_str!("../../docs/javascript.md")),
     ("docs/operation.md", include_str!("../../docs/operation.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
+    ("docs/personal-data.md", include_str!("../../docs/personal-data.md")),
     ("docs/postgres.md", include_str!("../../docs/postgres.md")),
     ("docs/running.md", include_str!("../../docs/running.md")),
-    ("docs/personal-data.md", include_str!("../../docs/personal-data.md")),
     ("docs/systemd.md", include_str!("../../docs/systemd.md")),
     ("docs/telemetry.md", include_str!("../../docs/telemetry.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
     ("docs/threats.md", THREATS),
+    ("docs/typescript.md", include_str!("../../docs/typescript.md")),
     ("docs/usage.md", include_str!("../../docs/usage.md")),
 ];
 

@@ -14,6 +14,7 @@ const DURABLE_OBJECTS = "../../examples/durable-objects/src";
  */
 const ROOMS = {
   "chat-room": [`${DURABLE_OBJECTS}/chat-room.ts`, { kind: "object", className: "ChatRoom" }],
+  template: ["../../../host/templates/room-typescript/room.ts", { kind: "room" }],
   presence: [`${DURABLE_OBJECTS}/presence.ts`, { kind: "object", className: "Presence" }],
 };
 
