@@ -2,6 +2,8 @@
 /**
  * Builds the tests and runs them, all or those whose file has one of the given words. Scripts for the realm of an instance
  * are bundled for themselves; each test file is bundled for Node.
+ *
+ * With `--engine` the same tests run in the real engine: the variable DORMOUSE_BIN names a `dormouse` that finds it.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, rmSync } from "node:fs";
@@ -19,7 +21,8 @@ rmSync(OUT, { recursive: true, force: true });
 /** @type {esbuild.BuildOptions} */
 const common = { bundle: true, target: "es2022", logLevel: "warning", sourcemap: "inline", tsconfigRaw: {} };
 
-const words = process.argv.slice(2);
+const isEngine = process.argv.includes("--engine");
+const words = process.argv.slice(2).filter((word) => word !== "--engine");
 const files = ["bundle", "durable-objects", "room", "examples", "testing"]
   .flatMap((folder) => listed(folder))
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)));
@@ -40,12 +43,36 @@ await esbuild.build({
   outExtension: { ".js": ".mjs" },
   format: "esm",
   platform: "node",
-  external: ["esbuild"],
+  external: ["esbuild", "@dormouse/test"],
   alias: { "cloudflare:workers": "./testing/outer/workers.ts" },
 });
 const built = files.map((file) => `${OUT}/tests/${basename(file, ".ts")}.mjs`);
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...built], { stdio: "inherit" });
+const env = { ...process.env, ...(isEngine ? { DORMOUSE_TEST_COMPONENTS: await components() } : {}) };
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...built], { stdio: "inherit", env });
 process.exit(status ?? 1);
+
+/** Builds the components of the tests. */
+async function components() {
+  const folder = `${OUT}/components`;
+  await esbuild.build({
+    ...common,
+    sourcemap: true,
+    entryPoints: listed("testing/engine", /(durable-objects|room)\.ts$/),
+    outdir: folder,
+    format: "esm",
+    external: ["dormouse:*"],
+    alias: { "cloudflare:workers": "./durable-objects/src/workers.ts" },
+  });
+  for (const { alias, inject, ...options } of examples(folder)) {
+    await esbuild.build({ ...options, format: "esm", external: ["dormouse:*"] });
+  }
+  for (const file of listed(folder, /\.js$/)) {
+    const args = ["build", "--no-bundle", file, "-o", file.replace(/\.js$/, ".wasm")];
+    const { status } = spawnSync(process.env.DORMOUSE_BIN ?? "dormouse", args, { stdio: "inherit" });
+    if (status !== 0) process.exit(1);
+  }
+  return folder;
+}
 
 /**
  * @param {string} folder

@@ -47,10 +47,15 @@ const FAILED = "the room failed";
 const NO_ANSWER = "the room gave no answer within its turn";
 
 export const serve = (Class: DurableObjectClass, options: Options = {}): void => {
+  host.serve(hooksFor(Class, options));
+};
+
+/** Everything that the host needs of a class. */
+export const hooksFor = (Class: DurableObjectClass, options: Options): Hooks => {
   setBindings(options, calls);
   alarm.setHandler("alarm" in Class.prototype);
   const world = Object.keys(options.namespaces ?? {}).length > 0 ? "connected-room" : "room";
-  host.serve({ world, idle, ...hooksOf(Class, options) });
+  return { world, idle, ...hooksOf(Class, options) };
 };
 
 const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
@@ -74,6 +79,14 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
     finish();
   };
 
+  /** Before the first event: a close is in `connected` by then. */
+  let isRecalled = false;
+  const recallOnce = (): void => {
+    if (isRecalled) return;
+    isRecalled = true;
+    if (remembered.length > 0) recall(object, remembered);
+  };
+
   const lift = (request: HostRequest): Request => fromHost(request, queryWithUser(request, options.identity));
 
   const fetch = (request: Request): unknown =>
@@ -89,13 +102,13 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
         (outcome) => {
           if (outcome !== "pending" && "error" in outcome) throw outcome.error;
           check();
-          recall(object, remembered);
           flush(connected.ids);
         },
       ),
 
     connect: (request, id) => {
       connected.arrive(id);
+      recallOnce();
       const lifted = lift(request);
       lifted.headers.set("upgrade", "websocket");
       return run(
@@ -114,6 +127,7 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
     },
 
     message: (id, data) => {
+      recallOnce();
       const socket = connected.byId(id);
       const message = typeof data === "string" ? data : bufferOf(data);
       const name = "webSocketMessage()";
@@ -126,6 +140,7 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
 
     close: (id, code, reason, clean) => {
       const socket = connected.leave(id);
+      recallOnce();
       const name = "webSocketClose()";
       return run(
         name,
@@ -135,6 +150,7 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
     },
 
     timer: (timer) => {
+      recallOnce();
       if (timer.name !== ALARM) {
         const name = "a callback of setTimeout()";
         const callback = timers.isOfClosure(timer.name) ? timers.take(timer.name) : undefined;
@@ -156,6 +172,7 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
     },
 
     request: (request) => {
+      recallOnce();
       const method = calledMethod(request);
       if (method !== undefined) {
         return run(

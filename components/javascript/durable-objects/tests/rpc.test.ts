@@ -3,6 +3,7 @@ import { DurableObject } from "cloudflare:workers";
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { onlyInMemory } from "../../testing/outer/engine.js";
 import { Lab, roomOf, Subject, TestHost } from "../../testing/outer/objects.js";
 import type { assert as Assert } from "../../testing/realm/assert.js";
 
@@ -132,7 +133,7 @@ test("a failed call names the room, the reason and whether to try again", () => 
 });
 
 test("ids are names in 64 digits or more, and come back from their text", () => {
-  lab().run(async ({ env, ctx }) => {
+  lab().run(async ({ env }) => {
     const assert = (globalThis as any).assert as typeof inside;
     const ns = env.ACCOUNTS;
     for (const name of ["a", "x".repeat(31), "é🐭".repeat(5), "x".repeat(32), "x".repeat(300)]) {
@@ -152,10 +153,16 @@ test("ids are names in 64 digits or more, and come back from their text", () => 
     assert.equal(one.name, undefined);
     assert.match(one.toString(), /^[0-9a-f]{64}$/);
     assert.ok(ns.idFromString(one.toString()).equals(one));
-    assert.equal(ctx.id.name, "lab");
-    assert.ok(ctx.id.equals(env.LAB.idFromName("lab")));
     assert.equal(await ns.jurisdiction("eu").get(one, { locationHint: "weur" }).add(2), 2);
     assert.throws(() => ns.get("ana"), /no DurableObjectId/);
+  });
+});
+
+test("an object knows its own id", onlyInMemory, () => {
+  lab().run(async ({ env, ctx }) => {
+    const assert = (globalThis as any).assert as typeof inside;
+    assert.equal(ctx.id.name, "lab");
+    assert.ok(ctx.id.equals(env.LAB.idFromName("lab")));
   });
 });
 
@@ -183,7 +190,7 @@ test("what cannot be sent over RPC fails before it is sent", () => {
   });
 });
 
-test("namespaces make a connected room, and others do not", () => {
+test("namespaces make a connected room, and others do not", onlyInMemory, () => {
   class Idle extends DurableObject {}
   assert.equal(roomOf(Idle).worldOfBundle(), "room");
   assert.equal(roomOf(Idle, { namespaces: { OTHERS: "OTHERS" } }).worldOfBundle(), "connected-room");

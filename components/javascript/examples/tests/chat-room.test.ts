@@ -1,13 +1,11 @@
 /** The chat room of `components/examples/durable-objects` speaks the wire protocol of `client/PROTOCOL.md`. */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import test from "node:test";
 
-import { Instance } from "../../testing/outer/instance.js";
-import { type Client, TestRoom } from "../../testing/outer/test-room.js";
+import { exampleRoom } from "../../testing/outer/example.js";
+import type { Client } from "../../testing/outer/test-room.js";
 
-const BUNDLE = fileURLToPath(new URL("../realm/chat-room.js", import.meta.url));
-const chat = () => new TestRoom((world) => new Instance(world, BUNDLE, ""));
+const chat = () => exampleRoom("chat-room");
 
 const types = (client: Client): string =>
   client

@@ -1,13 +1,10 @@
 /** The presence room of `components/examples/durable-objects` speaks the wire protocol of `client/PROTOCOL.md`. */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import test from "node:test";
 
-import { Instance } from "../../testing/outer/instance.js";
-import { TestRoom } from "../../testing/outer/test-room.js";
+import { exampleRoom } from "../../testing/outer/example.js";
 
-const BUNDLE = fileURLToPath(new URL("../realm/presence.js", import.meta.url));
-const presence = () => new TestRoom((world) => new Instance(world, BUNDLE, ""));
+const presence = () => exampleRoom("presence");
 
 const MINUTE = 60_000;
 

@@ -1,15 +1,11 @@
 /** The room that `host/templates/room-typescript` begins with. Its own test, which is in the template, needs the engine. */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import test from "node:test";
 
-import { Instance } from "../../testing/outer/instance.js";
-import { TestRoom } from "../../testing/outer/test-room.js";
-
-const BUNDLE = fileURLToPath(new URL("../realm/template.js", import.meta.url));
+import { exampleRoom } from "../../testing/outer/example.js";
 
 test("the room of the template pins notes for present and later clients", () => {
-  const room = new TestRoom((world) => new Instance(world, BUNDLE, ""));
+  const room = exampleRoom("template");
   const [ana, bo] = [room.connect("ana"), room.connect("bo")];
   room.send(ana, { text: "milk" });
   room.hibernate();

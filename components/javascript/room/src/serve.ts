@@ -18,8 +18,16 @@ const PONG = '{"type":"pong"}';
 
 /** Serves a class of rooms. Called once, at the top level of the bundle. */
 export const serve = (Class: RoomClass): void => {
-  host.serve({ world: world(), ...hooksOf(Class), ...migrationOf(Class), ...personalDataOf(Class) });
+  host.serve(hooksFor(Class));
 };
+
+/** Everything that the host needs of a class. */
+export const hooksFor = (Class: RoomClass): Hooks => ({
+  world: world(),
+  ...hooksOf(Class),
+  ...migrationOf(Class),
+  ...personalDataOf(Class),
+});
 
 let room: Room<any>;
 

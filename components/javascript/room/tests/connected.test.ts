@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { onlyInMemory } from "../../testing/outer/engine.js";
 import {
   CallError,
   connectedRoomOf,
@@ -73,7 +74,7 @@ test("a post belongs to its turn", () => {
   ]);
 });
 
-test("only a room that imports it is a component that reaches others", () => {
+test("only a room that imports it is a component that reaches others", onlyInMemory, () => {
   assert.equal(connectedRoomOf(Caller).worldOfBundle(), "connected-room");
   assert.equal(roomOf(Caller).worldOfBundle(), "room");
 });

@@ -65,7 +65,13 @@ export interface Outgoing {
 }
 
 /** How a call of the room is answered: with a response, or with the name of a problem. */
-export type OnCall = (call: Outgoing) => { status: number; body?: string | Uint8Array | object } | string;
+export type OnCall = (call: Outgoing) => Answered | string;
+
+export interface Answered {
+  status: number;
+  headers?: [string, string][];
+  body?: string | Uint8Array | object;
+}
 
 /** One client of the room. */
 export class Client {
@@ -291,9 +297,9 @@ export class TestRoom {
     try {
       const answer = this.#onCall?.(outgoingOf(value)) ?? "denied";
       if (typeof answer === "string") return { error: answer };
-      const { status, body = "" } = answer;
+      const { status, headers = [], body = "" } = answer;
       const raw = typeof body === "string" ? body : body instanceof Uint8Array ? fromBytes(body) : JSON.stringify(body);
-      return { response: { status, headers: [], body: raw } };
+      return { response: { status, headers, body: raw } };
     } catch {
       return { error: "failed" };
     }

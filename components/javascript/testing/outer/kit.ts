@@ -5,6 +5,7 @@
 import { fileURLToPath } from "node:url";
 
 import type * as kit from "../../room/src/index.js";
+import { engineRoom, isEngine } from "./engine.js";
 import { Instance } from "./instance.js";
 import { TestRoom } from "./test-room.js";
 import { World } from "./world.js";
@@ -36,6 +37,7 @@ const CONNECTED = fileURLToPath(new URL("../realm/room-connected.js", import.met
 /** A room of this class. */
 export const roomOf = (Class: object, bundle = BUNDLE): TestRoom => {
   const text = String(Class);
+  if (isEngine) return engineRoom("room", text);
   const entry = /^class\b/.test(text) ? `serve((${text}));` : text;
   return new TestRoom((host) => new Instance(host, bundle, entry), new World());
 };

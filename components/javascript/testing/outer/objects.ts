@@ -4,9 +4,10 @@
  */
 import { fileURLToPath } from "node:url";
 
+import { engineRoom, isEngine } from "./engine.js";
 import { Instance } from "./instance.js";
 import { TestRoom } from "./test-room.js";
-import { World } from "./world.js";
+import { DENIED, World } from "./world.js";
 
 const BUNDLE = fileURLToPath(new URL("../realm/durable-objects.js", import.meta.url));
 
@@ -21,6 +22,11 @@ export interface Options {
 /** A room of this class. */
 export const roomOf = (Class: object, options: Options = {}, world = new World()): TestRoom => {
   const name = (Class as { name?: string }).name || "Room"; // a class that esbuild has moved into a variable lost it
+  if (isEngine) {
+    const room = engineRoom("durable-objects", `{ ${name}: (${String(Class)}) }.${name}`, options);
+    if (world.calls !== DENIED) room.world.calls = world.calls;
+    return room;
+  }
   const entry = `serve({ ${name}: (${String(Class)}) }.${name}, ${JSON.stringify(options)});`;
   return new TestRoom((host) => new Instance(host, BUNDLE, entry), world);
 };

@@ -26,6 +26,8 @@ const MAX_ATTEMPTS = 6;
 const toLatin1 = (text: string): string => Buffer.from(text).toString("latin1");
 const fromLatin1 = (latin1: string): string => Buffer.from(latin1, "latin1").toString("utf8");
 
+const nothing = (): void => {};
+
 export class Client {
   readonly id: string;
   /** Texts, and bytes as arrays of numbers, since the last call of `takeReceived`. */
@@ -67,15 +69,15 @@ export class TestRoom {
   connect(who: string | User, sent: Sent = {}): Client {
     const user = typeof who === "string" ? { id: who, name: who } : who;
     const request = requestOf({ path: "/ws", user, ...sent });
-    const result = this.#turn("connect", (instance, world) => {
-      const id = world.addSocket(user);
+    const id = this.world.nextSocket();
+    const happens = () => this.world.addSocket(id, user);
+    return this.#turn("connect", happens, (instance) => {
       const client = new Client(id);
       this.clients.set(id, client);
       const refusal = instance.run("connect", { request, socket: id });
       if (refusal !== null) throw new Refused(refusal.status, refusal.reason);
       return client;
     });
-    return result;
   }
 
   send(client: Client, message: string | object | Uint8Array): void {
@@ -85,14 +87,14 @@ export class TestRoom {
       message instanceof Uint8Array
         ? { binary: Buffer.from(message).toString("latin1") }
         : { text: typeof message === "string" ? message : JSON.stringify(message) };
-    this.#turn("message", (instance) => instance.run("message", { socket: client.id, data }));
+    this.#turn("message", nothing, (instance) => instance.run("message", { socket: client.id, data }));
   }
 
   /** A client leaves; without a code its connection was lost. */
   leave(client: Client, code?: number, reason = ""): void {
     this.clients.delete(client.id);
-    this.#turn("close", (instance, world) => {
-      world.leave(client.id);
+    const happens = () => this.world.leave(client.id);
+    this.#turn("close", happens, (instance) => {
       const event = { socket: client.id, code: code ?? 1006, reason, clean: code !== undefined };
       instance.run("close", event);
     });
@@ -105,7 +107,7 @@ export class TestRoom {
 
   /** A request as the host passes it; bytes are strings. */
   rawRequest(request: object): any {
-    return this.#turn("request", (instance) => instance.run("request", { request }));
+    return this.#turn("request", nothing, (instance) => instance.run("request", { request }));
   }
 
   json(sent: Sent = {}): any {
@@ -131,7 +133,7 @@ export class TestRoom {
 
   /** An operator asks for the data of a user, or erases it. */
   personalData(hook: "exportUser" | "eraseUser", user: string, after?: string): any {
-    return this.#turn("request", (instance) => instance.run(hook, { user, after }));
+    return this.#turn("request", nothing, (instance) => instance.run(hook, { user, after }));
   }
 
   /** The stored data have this version: a new instance migrates them. Returns the version of the code. */
@@ -164,10 +166,8 @@ export class TestRoom {
 
   #fire(timer: Timer): void {
     try {
-      this.#turn("timer", (instance, world) => {
-        world.timers.delete(timer.name);
-        instance.run("timer", { timer });
-      });
+      const happens = () => void this.world.timers.delete(timer.name);
+      this.#turn("timer", happens, (instance) => instance.run("timer", { timer }));
     } catch (error) {
       if (!(error instanceof TurnFailure)) throw error;
       this.world.logged.push(`ERROR ${error.message}`);
@@ -179,17 +179,18 @@ export class TestRoom {
     }
   }
 
-  /** One turn: kept as a whole, or not at all. */
-  #turn<T>(wokenBy: string, run: (instance: Instance, world: World) => T): T {
+  /** One turn: kept as a whole, or not at all. What happens to the room has happened when it wakes. */
+  #turn<T>(wokenBy: string, happens: () => void, run: (instance: Instance) => T): T {
     const { world } = this;
     world.begin();
+    happens();
     try {
       if (!this.#instance) {
         world.wokenBy = wokenBy;
         this.#instance = this.#make(world);
         this.#instance.run("wake");
       }
-      const result = run(this.#instance, world);
+      const result = run(this.#instance);
       if (world.trapped !== undefined) throw new TurnFailure(world.trapped);
       this.#deliver(world.commit());
       return result;

@@ -48,6 +48,8 @@ const CLOSE_CODES = [1000, 1008, 1009, 1011, 1012, 1013];
 
 export type Calls = (namespace: string, name: string, request: any) => any;
 
+export const DENIED: Calls = () => "denied";
+
 export class World {
   readonly namespace: string;
   readonly name: string;
@@ -57,7 +59,7 @@ export class World {
   readonly logged: string[] = [];
   isBuilding = true;
   wokenBy = "request";
-  calls: Calls = () => "denied";
+  calls: Calls = DENIED;
   /** Set by a call that ends the turn, such as a trap. */
   trapped: string | undefined;
   #changing: Changing = {
@@ -117,10 +119,12 @@ export class World {
     this.#changing = this.#saved as Changing;
   }
 
-  addSocket(user: User): string {
-    const id = String(++this.#lastSocket);
+  nextSocket(): string {
+    return String(++this.#lastSocket);
+  }
+
+  addSocket(id: string, user: User): void {
     this.sockets.set(id, { user, tags: [], attachment: "" });
-    return id;
   }
 
   /** The sockets that have left; their data can be read until the turn ends. */

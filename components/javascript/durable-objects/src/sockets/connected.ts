@@ -13,6 +13,9 @@ let known: Map<SocketId, WebSocket> | undefined;
 /** The id of the client that asks to connect, until a socket is accepted for it. */
 let arriving: SocketId | undefined;
 
+/** The socket that left last. The host counts it no more, also when its close wakes the room. */
+let leaving: WebSocket | undefined;
+
 const sockets = (): Map<SocketId, WebSocket> =>
   (known ??= new Map(
     host
@@ -26,9 +29,11 @@ export const all = (): WebSocket[] => [...sockets().values()];
 export const ids = (): SocketId[] => [...sockets().keys()];
 
 /** The socket with this id. It may have left already. */
-export const byId = (id: SocketId): WebSocket => sockets().get(id) ?? WebSocket.ofClient(id);
+export const byId = (id: SocketId): WebSocket => connected(id) ?? WebSocket.ofClient(id);
 
-export const connected = (id: SocketId): WebSocket | undefined => sockets().get(id);
+/** Also the one that leaves in this turn. */
+export const connected = (id: SocketId): WebSocket | undefined =>
+  sockets().get(id) ?? (leaving?.[state].id === id ? leaving : undefined);
 
 /** Binds a socket to the client that connects in this turn. */
 export const accept = (socket: WebSocket): SocketId => {
@@ -60,5 +65,6 @@ export const leave = (id: SocketId): WebSocket => {
   const socket = byId(id);
   sockets().delete(id);
   WebSocket.left(socket);
+  leaving = socket;
   return socket;
 };
