@@ -3,6 +3,7 @@ import { DurableObject } from "cloudflare:workers";
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { onlyInMemory } from "../../testing/outer/engine.js";
 import { roomOf } from "../../testing/outer/objects.js";
 
 class Clock extends DurableObject {
@@ -55,7 +56,7 @@ test("an alarm is replaced, deleted and put back by a transaction", () => {
   assert.deepEqual(room.json({ body: "read" }).rang, []);
 });
 
-test("an alarm that throws is undone and tried again", () => {
+test("an alarm that throws is undone and tried again", onlyInMemory, () => {
   const room = roomOf(Clock);
   room.json({ body: "fail 2" });
   room.json({ body: "set 10" });
@@ -165,7 +166,7 @@ test("more timers than a room may have are refused", () => {
   assert.match(room.json({ body }), /^RangeError: setTimeout\(\): the room has 1,000 timers already/);
 });
 
-test("a callback that throws is logged, or undone with onError: rollback", () => {
+test("a callback that throws is logged, or undone with onError: rollback", onlyInMemory, () => {
   const source = `setTimeout(() => { object.step("x"); throw new Error("a bug") }, 10)`;
   const kept = roomOf(Timers);
   kept.json({ body: source });

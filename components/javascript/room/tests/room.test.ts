@@ -20,6 +20,7 @@ import {
   type Timer,
   timers,
 } from "../../testing/outer/kit.js";
+import { onlyInMemory } from "../../testing/outer/engine.js";
 import { TurnFailure } from "../../testing/outer/instance.js";
 import { Refused } from "../../testing/outer/test-room.js";
 
@@ -252,7 +253,7 @@ test("a client that has left is known in close, and a socket can be closed", () 
   ]);
 });
 
-test("timers fire by name with their payload, and a failed one is tried again", () => {
+test("timers fire by name with their payload, and a failed one is tried again", onlyInMemory, () => {
   class Clock extends Room {
     override message(_: Socket, said: { name: string; ms: number; payload?: unknown }): void {
       if (said.ms < 0) timers.cancel(said.name);
@@ -280,7 +281,7 @@ test("timers fire by name with their payload, and a failed one is tried again", 
   ]);
 });
 
-test("a timer without a handler is tried again, so that a new version may handle it", () => {
+test("a timer without a handler is tried again, so that a new version may handle it", onlyInMemory, () => {
   class Without extends Room {
     override message(): void {
       timers.at("x", new Date(context.now() + 5));
@@ -394,7 +395,7 @@ test("limits are errors with their numbers", () => {
   }
 });
 
-test("the engine finds the hooks of a class that is the default export", () => {
+test("the engine finds the hooks of a class that is the default export", onlyInMemory, () => {
   const entry =
     "const Default = class extends Room { request() { return 7 } }; Default[Symbol.for('dormouse.serve')](Default)";
   assert.equal(roomOf({ toString: () => `(() => { ${entry} })()` }).request().text, "7");

@@ -324,7 +324,15 @@ export const answerOf = ({ status, headers, body }: any): Answer => {
   return { status, headers: Object.fromEntries(headers ?? []), body: bytes, text, json: () => JSON.parse(text) };
 };
 
-const outgoingOf = ({ to, request }: any): Outgoing => ({
+/** The driver writes `null` for what is absent. */
+const outgoingOf = ({ to, request: { method, path, query, headers, body, user } }: any): Outgoing => ({
   to,
-  request: { ...request, headers: request.headers ?? [], body: toBytes(request.body ?? "") },
+  request: {
+    method,
+    path,
+    headers: headers ?? [],
+    body: toBytes(body ?? ""),
+    ...(query === undefined || query === null ? {} : { query }),
+    ...(user === undefined || user === null ? {} : { user }),
+  },
 });

@@ -100,6 +100,7 @@ export class EngineRoom {
     this.#room = new RealRoom(component);
     this.world = new EngineWorld(this.#room);
     if (source === undefined) return;
+    this.#room.run({ do: "play", rooms: true, servers: true });
     this.#room.configure("test.class", source);
     this.#room.configure("test.options", JSON.stringify(options));
   }
@@ -150,7 +151,7 @@ export class EngineRoom {
   }
 
   advance(ms: number): void {
-    this.#room.advance(ms);
+    this.#room.now = this.#run({ do: "advance", ms })["now"];
   }
 
   hibernate(): void {
