@@ -1,10 +1,10 @@
 //! Several machines that share their rooms: which node owns a room, and how its sockets find it.
 //!
 //! A database holds the truth. Each room has a row there with a fence, so an owner that others have replaced cannot
-//! change the room, and cannot prove that it may speak. This module knows no SQL, no connection and no guest.
+//! change the room, and cannot prove that it may speak. This module knows no SQL and no guest.
 //! `docs/cluster-model.md` says what is promised and how it is checked.
 //!
-//! So far only [`ownership`] is here. One server runs it, with its rooms in a database: `store/postgres/driver`. The
-//! simulation in `tests/component/ownership` runs several.
+//! [`ownership`] has the rules of owners, which `store/postgres/driver` runs. [`link`] connects nodes.
 
+pub mod link;
 pub mod ownership;

@@ -9,6 +9,7 @@ mod admin;
 mod bench;
 #[expect(clippy::disallowed_methods, reason = "it reads sources and writes a component")]
 mod build;
+mod cluster_key;
 mod database;
 mod json_log;
 mod move_rooms;
@@ -82,6 +83,8 @@ enum Command {
     Restore(restore::Restore),
     /// Move the rooms of a stopped server into a PostgreSQL database, or back
     Move(move_rooms::Move),
+    /// Print a new key for a cluster. All its nodes share it, and nothing else may have it
+    ClusterKey,
     /// Replace the code of a namespace or of the router while the server runs, without ending a socket
     Deploy(admin::deploy::Deploy),
     New(new::New),
@@ -172,6 +175,7 @@ fn main() -> ExitCode {
         Command::Backup(args) => admin::backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Move(args) => move_rooms::run(&args),
+        Command::ClusterKey => cluster_key::run(),
         Command::Deploy(args) => admin::deploy::run(&args),
         Command::New(args) => new::run(&args),
         Command::Build(args) => build::run(&args),

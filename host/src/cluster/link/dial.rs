@@ -1,0 +1,182 @@
+//! Opens a link to another node. `far` calls it when a client wants a room there.
+
+use std::future::Future;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::client::conn::http2;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::greeting::{Greeting, Hello, Refusal, Welcome};
+use super::key::{NODE_NAME, Tls};
+use super::queue::{LinkBody, Queue};
+use super::stream::{Receiver, Sender, Why};
+use super::wire::{self, Down, Up};
+use super::{Bounds, CONNECT_TIME};
+use crate::clock;
+use crate::cluster::ownership::NodeId;
+
+/// The path of the long request of a link, and that of a request to a room.
+pub(super) const LINK: &str = "/link";
+pub(super) const REQUEST: &str = "/request";
+
+/// The reason why a node was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nothing listens at its address.
+    #[error("{0} refuses connections")]
+    NoListener(String),
+    /// It did not answer in time.
+    #[error("{0} does not answer")]
+    TimedOut(String),
+    /// It has not the key of this cluster.
+    #[error("{address} is not a node of this cluster ({problem}); all nodes need the same cluster key")]
+    Stranger {
+        /// Its address.
+        address: String,
+        /// The problem of TLS.
+        problem: String,
+    },
+    /// It refuses.
+    #[error("{address} refuses the link: {refusal}")]
+    Refused {
+        /// Its address.
+        address: String,
+        /// Its reason.
+        refusal: Refusal,
+    },
+    /// Anything else.
+    #[error("{address} cannot be reached: {problem}")]
+    Failed {
+        /// Its address.
+        address: String,
+        /// The problem.
+        problem: String,
+    },
+}
+
+/// A request over a link has no answer. It may have been done or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node did not answer")]
+pub struct Unanswered;
+
+/// An open link, at the node that has opened it. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    /// Sends events of clients.
+    pub up: Sender<Up>,
+    requests: http2::SendRequest<LinkBody>,
+    bounds: Bounds,
+}
+
+/// Opens a link to the node `to` at `address`. `me` is this node. Its connection ends with the link, at the other node.
+pub async fn dial(
+    tls: &Tls,
+    bounds: Bounds,
+    me: &Greeting,
+    to: Option<NodeId>,
+    address: &str,
+) -> Result<(Link, Receiver<Down>), DialError> {
+    let opened = clock::timeout(CONNECT_TIME, open(tls, bounds, me, to, address)).await;
+    opened.unwrap_or_else(|_| Err(DialError::TimedOut(address.into())))
+}
+
+async fn open(
+    tls: &Tls,
+    bounds: Bounds,
+    me: &Greeting,
+    to: Option<NodeId>,
+    address: &str,
+) -> Result<(Link, Receiver<Down>), DialError> {
+    let failed = |problem: String| DialError::Failed { address: address.into(), problem };
+    let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::NoListener(address.into()),
+        _ => failed(error.to_string()),
+    })?;
+    let _ = stream.set_nodelay(true);
+    let name = ServerName::try_from(NODE_NAME).expect("it is a name");
+    let stream = tls.connector.connect(name, stream).await;
+    let stream = stream.map_err(|error| DialError::Stranger { address: address.into(), problem: error.to_string() })?;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(bounds.ping_every)
+        .keep_alive_timeout(bounds.ping_timeout)
+        .keep_alive_while_idle(true);
+    let (mut requests, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
+    let queue = Queue::new(bounds);
+    let up = Sender::new(to.unwrap_or(NodeId(0)), queue.clone());
+    tokio::spawn(drive(connection, up.clone()));
+    // From here on an early return cuts the link, and with it the connection.
+    let guard = CutOnDrop(Some(up.clone()));
+    queue.push(wire::framed(&Hello { from: me.clone(), to: to.map(|node| node.0) }));
+    let request = Request::post(format!("https://{NODE_NAME}{LINK}"));
+    let request = request.body(LinkBody::Stream(queue)).expect("the parts are valid");
+    // A server that refuses our certificate says so only now, because TLS 1.3 lets the client speak first.
+    let answer = requests.send_request(request).await.map_err(|error| failed(stranger(&error)))?;
+    let mut receiver = Receiver::new(answer.into_body(), bounds.message_bytes);
+    let welcome = receiver.next_of::<Welcome>().await.map_err(|why| failed(why.to_string()))?;
+    welcome.map_err(|refusal| DialError::Refused { address: address.into(), refusal })?;
+    guard.keep();
+    let watched = up.clone();
+    tokio::spawn(async move { watched.watch().await });
+    let receiver = receiver.paired_with(&up);
+    Ok((Link { up, requests, bounds }, receiver))
+}
+
+/// The cause of a lost connection, if there is one.
+fn stranger(error: &hyper::Error) -> String {
+    let mut cause = std::error::Error::source(error);
+    let mut text = error.to_string();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text
+}
+
+/// Runs the connection until it or the link ends.
+async fn drive(connection: impl Future<Output = hyper::Result<()>>, up: Sender<Up>) {
+    tokio::select! {
+        _ = connection => up.cut(Why::Ended),
+        // The request of the link ends, and then the other node closes the connection.
+        _ = up.until_ended() => {}
+    }
+}
+
+/// Cuts a link whose opening was given up.
+struct CutOnDrop(Option<Sender<Up>>);
+
+impl CutOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        if let Some(up) = self.0.take() {
+            up.cut(Why::Closed);
+        }
+    }
+}
+
+impl Link {
+    /// Sends a request to a room of the node, and waits for the answer.
+    pub async fn request(&self, request: &wire::Asked) -> Result<wire::Answered, Unanswered> {
+        let body = LinkBody::Whole(Some(wire::plain(request)));
+        let request = Request::post(format!("https://{NODE_NAME}{REQUEST}")).body(body).expect("the parts are valid");
+        let answer = self.requests.clone().send_request(request).await.map_err(|_| Unanswered)?;
+        if answer.status() != StatusCode::OK {
+            return Err(Unanswered);
+        }
+        let body = Limited::new(answer.into_body(), self.bounds.message_bytes).collect().await;
+        let body: Bytes = body.map_err(|_| Unanswered)?.to_bytes();
+        postcard::from_bytes(&body).map_err(|_| Unanswered)
+    }
+}

@@ -1,0 +1,230 @@
+//! The messages of links, as postcard writes them. Enums grow only at their end: an older node must be able to read what
+//! it knows. It knows no connection; `convert` turns the types of the model into these.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// From an edge to the owner of rooms. A socket has a number that the edge chose for this link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Up {
+    /// A client wants a socket in a room.
+    Connect(Box<Connect>),
+    /// A client has sent a message.
+    Message(u64, Content),
+    /// The user of a client has other claims and permissions now.
+    Access(u64, Access),
+    /// A client has left. Nothing of the socket follows.
+    Close(u64, Closed),
+    /// So many bytes wait for a client.
+    Buffered(u64, u64),
+}
+
+/// From the owner of rooms to an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Down {
+    /// A socket is in its room.
+    Seated(u64),
+    /// A socket was refused. Nothing of it follows.
+    Refused(u64, NotSeated),
+    /// Messages of a room to sockets, in order.
+    Say(Vec<u64>, Vec<Said>),
+    /// The room has run so many messages of a socket.
+    Done(u64, u32),
+    /// The room has closed a socket.
+    Close(u64, u16, String),
+    /// The room knows that the client has left: all messages to it were sent. Nothing of the socket follows.
+    Left(u64),
+}
+
+/// A client that wants a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connect {
+    /// The number of the socket.
+    pub socket: u64,
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// The id and the name of the user.
+    pub user: (String, String),
+    /// The request that became the socket.
+    pub request: Request,
+    /// How the client is connected.
+    pub kind: Kind,
+}
+
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A WebSocket.
+    WebSocket,
+    /// Server-sent events.
+    EventStream,
+    /// Code of the process at the edge.
+    Local,
+}
+
+/// A request as a room sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The query.
+    pub query: Option<String>,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Blob,
+    /// The id and the name of the user.
+    pub user: Option<(String, String)>,
+    /// The claims and permissions of the user.
+    pub access: Access,
+}
+
+/// An answer of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Blob,
+}
+
+/// Claims and permissions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The claims as JSON.
+    pub claims: String,
+    /// One bit for each permission, in their order.
+    pub permissions: u8,
+}
+
+/// The content of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Blob),
+}
+
+/// A message of a room, with its event id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The content.
+    pub content: Content,
+    /// The event id.
+    pub id: Option<String>,
+}
+
+/// The close of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The code.
+    pub code: u16,
+    /// The reason.
+    pub reason: String,
+    /// Whether the closing handshake was completed.
+    pub clean: bool,
+}
+
+/// Why a socket was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotSeated {
+    /// The room refused, with this status and reason.
+    Refused(u16, String),
+    /// The room did not answer.
+    NoAnswer(NoAnswer),
+}
+
+/// Why a room did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoAnswer {
+    /// The node does not have the room. Its owner, if that is known.
+    Elsewhere(Option<u64>),
+    /// There is no such namespace.
+    NoNamespace,
+    /// The turn failed.
+    Failed,
+    /// Too many events wait.
+    Overloaded,
+    /// Too little memory.
+    NoMemory,
+    /// Too many rooms.
+    TooManyRooms,
+    /// The storage is not available.
+    Broken,
+    /// The disk is full.
+    NoSpace,
+    /// The node is shutting down.
+    Draining,
+}
+
+/// A request to a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// The request.
+    pub request: Request,
+    /// For a post of a room: the namespace and the name of that room, and the number of the post.
+    pub post: Option<(String, String, u64)>,
+}
+
+/// The answer to it.
+pub type Answered = Result<Response, NoAnswer>;
+
+/// Bytes. The sequence of numbers that serde would make of a `Vec<u8>` costs a call for each.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Blob(pub Vec<u8>);
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Blob;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// A message with its length in four bytes before it.
+pub(super) fn framed(message: &impl Serialize) -> Bytes {
+    let message = postcard::to_allocvec(message).expect("postcard can write all of these types");
+    let length = u32::try_from(message.len()).expect("no message of a room is so long");
+    [&length.to_be_bytes()[..], &message].concat().into()
+}
+
+/// A message alone.
+pub(super) fn plain(message: &impl Serialize) -> Bytes {
+    postcard::to_allocvec(message).expect("postcard can write all of these types").into()
+}
