@@ -787,7 +787,7 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let Some(url) = url else { return Ok(None) };
     let target = Target::parse(url.with_password(), &Secrets::of_environment());
     let target = target.map_err(|error| ConfigError::invalid("store.url", error.to_string()))?;
-    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous }))
+    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address: None }))
 }
 
 /// The options of the store, as the configuration sets them.

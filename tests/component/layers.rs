@@ -51,17 +51,20 @@ fn dependencies_between_modules_go_one_way() {
     never("outbound", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::config"]);
     never("config", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::telemetry"]);
     never("telemetry", &["crate::edge", "crate::room", "crate::guest", "crate::store"]);
-    // The rules of ownership are plain values in and out.
-    never(
-        "cluster/ownership",
-        &["crate::clock", "crate::random", "crate::lock", "tokio", "async ", "std::time", "rand"],
-    );
-    for folder in ["edge", "room", "guest", "store", "config", "model"] {
-        never("cluster/ownership", &[&format!("crate::{folder}")]);
+    // The rules of ownership, and of who lives, are plain values in and out.
+    let rules = ["cluster/ownership", "cluster/members.rs", "cluster/place.rs"];
+    for rule in rules {
+        never(rule, &["crate::clock", "crate::random", "crate::lock", "tokio", "async ", "std::time", "rand"]);
+        for folder in ["edge", "room", "guest", "store", "config"] {
+            never(rule, &[&format!("crate::{folder}")]);
+        }
     }
-    // A truth may have tenures, which are plain values of the rules of ownership; it knows nothing else of a cluster.
+    never("cluster/ownership", &["crate::model"]);
+    // Links carry messages; they know no room and no store.
+    never("cluster/link", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::model"]);
+    // A truth may have tenures and other nodes, which are plain values of the rules; it knows nothing else of a cluster.
     for (path, code) in code("store") {
-        let others = code.replace("crate::cluster::ownership", "");
+        let others = code.replace("crate::cluster::ownership", "").replace("crate::cluster::members", "");
         assert!(!others.contains("crate::cluster"), "{} must not know the cluster", path.display());
     }
     for folder in ["model", "guest", "room", "config", "outbound", "telemetry"] {

@@ -12,6 +12,7 @@ mod documents;
 mod fuzz;
 mod hostile_components;
 mod layers;
+mod members;
 mod outbound;
 mod ownership;
 mod personal_data;

@@ -4,7 +4,10 @@
 //! change the room, and cannot prove that it may speak. This module knows no SQL and no guest.
 //! `docs/cluster-model.md` says what is promised and how it is checked.
 //!
-//! [`ownership`] has the rules of owners, which `store/postgres/driver` runs. [`link`] connects nodes.
+//! [`ownership`] has the rules of owners and [`members`] those of who lives, which `store/postgres/driver` runs. [`place`]
+//! says where a room should be, and [`link`] connects nodes.
 
 pub mod link;
+pub mod members;
 pub mod ownership;
+pub mod place;

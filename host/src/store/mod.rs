@@ -23,6 +23,7 @@ mod incarnation;
 mod inner;
 mod local;
 mod look;
+mod membership;
 mod memory;
 mod metrics;
 mod open;
@@ -54,6 +55,7 @@ pub use error::{CommitError, DiskError, NotOpened, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
 pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
+pub use membership::{Hint, Membership};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{Prover, Reserved, RoomLog, RoomReader};
@@ -120,6 +122,11 @@ impl Store {
     /// Whether rooms are in a database, which has backups of its own.
     pub fn is_in_database(&self) -> bool {
         self.0.truth.wants_proofs()
+    }
+
+    /// The cluster of which this process is a node; absent if it shares its rooms with none.
+    pub fn membership(&self) -> Option<Membership> {
+        self.0.truth.membership()
     }
 
     /// Every room with a timer or a post, and when the first is due. A room with both may appear twice.

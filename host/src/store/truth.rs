@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use super::commit::{Commit, Proof};
 use super::engine::StorageReader;
 use super::error::{CommitError, NotOpened};
+use super::membership::Membership;
 use super::owner::Owner;
 use super::records::RoomRecord;
 use crate::clock::UnixMillis;
@@ -116,6 +117,11 @@ pub(super) trait Truth: Send + Sync {
     ///
     /// Fails: if nothing is committed any more.
     fn answers(&self) -> Waits<'_, Result<(), CommitError>>;
+
+    /// The cluster of which this process is a node; absent if it shares its rooms with none.
+    fn membership(&self) -> Option<Membership> {
+        None
+    }
 
     /// Registers its metrics.
     fn register(&self, registry: &mut Registry);

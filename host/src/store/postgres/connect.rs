@@ -31,6 +31,8 @@ pub enum Purpose {
     Setup,
     /// Lists, exports and the operator.
     Reader,
+    /// The beats of a node, and those of others.
+    Beats,
 }
 
 /// A connection to the server that takes writes. A task on the runtime drives it, and closes it when this is dropped.
@@ -157,6 +159,7 @@ impl Purpose {
             Purpose::Claims => "dormouse claims",
             Purpose::Setup => "dormouse setup",
             Purpose::Reader => "dormouse reader",
+            Purpose::Beats => "dormouse beats",
         }
     }
 
@@ -170,6 +173,8 @@ impl Purpose {
             }
             // Another node may be migrating the schema.
             Purpose::Setup => [("statement_timeout", "1min"), ("idle_in_transaction_session_timeout", "1min")],
+            // A late beat says nothing.
+            Purpose::Beats => [("statement_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s")],
             // A receiver of an export may be slow.
             Purpose::Reader => [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "10min")],
         }
@@ -180,7 +185,7 @@ impl Purpose {
         let plans: &[_] = match self {
             Purpose::Lane | Purpose::Claims => &CONDITIONS_ONLY,
             Purpose::Reader => &IN_ORDER,
-            Purpose::Setup => &[],
+            Purpose::Setup | Purpose::Beats => &[],
         };
         OPTIONS.into_iter().chain(self.time_limits()).chain(plans.iter().copied())
     }

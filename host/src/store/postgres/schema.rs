@@ -9,7 +9,7 @@ use crate::store::incarnation::Incarnation;
 use crate::store::records;
 
 /// Each step makes the next version. Steps never change once they are released.
-const STEPS: [&str; 1] = [include_str!("sql/schema_1.sql")];
+const STEPS: [&str; 2] = [include_str!("sql/schema_1.sql"), include_str!("sql/schema_2.sql")];
 
 /// The version that this program knows.
 const VERSION: usize = STEPS.len();

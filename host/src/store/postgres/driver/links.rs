@@ -4,13 +4,14 @@
 //! A statement without an answer is reported as lost, never run again: the rules decide. Statements that have not been
 //! sent wait for the connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::cache::{Cache, Filling};
 use super::presence::Standing;
 use crate::clock;
+use crate::cluster::members::Row;
 use crate::cluster::ownership::{Answer, LaneId, NodeId, RoomId, Statement, StatementId};
 use crate::model::Address;
 use crate::random;
@@ -64,6 +65,8 @@ pub(super) enum Event {
     Away(String),
     /// Whether this server is the only one.
     Standing(Standing),
+    /// This node has raised its beat, and has read those of all nodes at this time.
+    Beats { rows: Vec<Row>, at: Instant },
     /// How many standbys commits wait for. The database has answered.
     Standbys(i64),
 }

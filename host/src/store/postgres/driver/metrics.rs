@@ -31,6 +31,7 @@ pub(in crate::store) struct Metrics {
     hydrated_bytes: Counter,
     cache_hits: Counter,
     cache_misses: Counter,
+    nodes_alive: Gauge,
     commit_times: SharedHistogram,
 }
 
@@ -54,6 +55,7 @@ impl Default for Metrics {
             hydrated_bytes: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            nodes_alive: Gauge::default(),
             commit_times: SharedHistogram::default(),
         }
     }
@@ -90,6 +92,11 @@ impl Metrics {
             "store_synchronous_standbys",
             "Standbys that every commit waits for",
             self.synchronous_standbys.clone(),
+        );
+        registry.register(
+            "nodes_alive",
+            "Nodes of the cluster that live, with this one; 0 without a cluster",
+            self.nodes_alive.clone(),
         );
         registry.register("store_claims", "Rooms that were claimed to be opened", self.claims.clone());
         registry.register("store_claim_seconds", "How long a claim took", self.claim_times.clone());
@@ -135,6 +142,10 @@ impl Metrics {
 
     pub(super) fn went_back(&self) {
         self.went_back.inc();
+    }
+
+    pub(super) fn set_nodes(&self, living: usize) {
+        self.nodes_alive.set(living as i64);
     }
 
     pub(super) fn set_synchronous_standbys(&self, standbys: i64) {

@@ -1,9 +1,10 @@
-//! Rooms in a PostgreSQL database, run by one server: it drives the rules of ownership with statements on the database,
+//! Rooms in a PostgreSQL database, run by one server or by a node of a cluster: it drives the rules of ownership with statements on the database,
 //! and keeps what they confirm in a local cache, from which guests read.
 //!
 //! One thread with a runtime of its own has the rules, the connections and the cache: [`worker`]. Rooms reach it through
 //! a queue, from any thread. `rooms` has what is not confirmed, `links` the connections, `only` the lock that keeps other
-//! servers away, `presence` whether the database answers, `start` the order of a start.
+//! servers away, `presence` whether the database answers, `start` the order of a start. The node of a cluster also has
+//! `beats` and `nodes`: who else lives.
 //!
 //! It does not know SQL, and nothing of guests and sockets. The store calls it as its truth.
 //!
@@ -11,11 +12,13 @@
 //! - **Invariant: records are kept until their commit is confirmed,** so that a commit whose outcome is unknown can be
 //!   handed in again.
 
+mod beats;
 mod cache;
 mod cache_files;
 mod due;
 mod links;
 mod metrics;
+mod nodes;
 mod only;
 mod presence;
 mod queue;
@@ -41,12 +44,13 @@ use crate::store::commit::{Commit, Proof};
 use crate::store::engine::StorageReader;
 use crate::store::error::{CommitError, NotOpened, unreadable};
 use crate::store::local::LocalEngine;
+use crate::store::membership::Membership;
 use crate::store::owner::Owner;
 use crate::store::postgres::{PostgresReader, Target};
 use crate::store::records;
 use crate::store::truth::{Opened, Opening, TenureListener, Truth, Waits};
 
-pub(super) use only::{NotOnly, Only};
+pub(super) use only::{Hold, NotOnly, Only};
 pub use start::Settings;
 pub(in crate::store) use start::{Started, start};
 
@@ -57,6 +61,8 @@ pub(in crate::store) struct PostgresTruth {
     cache: Cache,
     reader: PostgresReader,
     target: Target,
+    /// Absent if this is the only server.
+    membership: Option<Membership>,
     thread: Lock<Option<JoinHandle<()>>>,
 }
 
@@ -166,6 +172,10 @@ impl Truth for PostgresTruth {
 
     fn answers(&self) -> Waits<'_, Result<(), CommitError>> {
         Box::pin(self.shared.queue.answers())
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        self.membership.clone()
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -1,4 +1,5 @@
-//! Keeps other servers away: a lock of the database that belongs to a connection of this process.
+//! Keeps other servers away: a lock of the database that belongs to a connection of this process. The nodes of a cluster
+//! share it, which keeps a server away that is no node.
 //!
 //! The lock ends with the connection, so nothing compares clocks and nothing has to be cleaned up after `kill -9`: the
 //! kernel closes the connection, and the database frees the lock at once. After a power loss the database notices within
@@ -36,6 +37,15 @@ const SESSION: &str = "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval 
 /// The lock, as long as this lives.
 pub(in crate::store::postgres) struct Only(Connection);
 
+/// How the lock is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store::postgres) enum Hold {
+    /// By one server alone.
+    Alone,
+    /// By all nodes of a cluster.
+    Shared,
+}
+
 /// The reason why this server does not have the lock.
 pub(in crate::store::postgres) enum NotOnly {
     /// Another server has it, which this names.
@@ -45,17 +55,21 @@ pub(in crate::store::postgres) enum NotOnly {
 
 impl Only {
     /// Takes the lock, or waits for it a little.
-    pub(in crate::store::postgres) async fn take(target: &Target) -> Result<Self, NotOnly> {
+    pub(in crate::store::postgres) async fn take(target: &Target, hold: Hold) -> Result<Self, NotOnly> {
         let until = clock::monotonic() + WAIT;
         loop {
-            match Self::try_take(target).await {
+            match Self::try_take(target, hold).await {
                 Err(NotOnly::Other(_)) if clock::monotonic() < until => clock::sleep(TRY_EVERY).await,
                 taken => return taken,
             }
         }
     }
 
-    async fn try_take(target: &Target) -> Result<Self, NotOnly> {
+    async fn try_take(target: &Target, hold: Hold) -> Result<Self, NotOnly> {
+        let take = match hold {
+            Hold::Alone => "SELECT pg_try_advisory_lock($1)",
+            Hold::Shared => "SELECT pg_try_advisory_lock_shared($1)",
+        };
         let unreachable = |error: tokio_postgres::Error| NotOnly::Unreachable(describe(&error));
         let connected = connect(target, Purpose::Setup).await;
         let connection = connected.map_err(|error| NotOnly::Unreachable(error.to_string()))?;
@@ -63,7 +77,7 @@ impl Only {
         let name = format!("dormouse server, process {}", std::process::id());
         let asked = async {
             client.batch_execute(&format!("SET application_name = '{name}'; {SESSION}")).await?;
-            client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await.map(|row| row.get::<_, bool>(0))
+            client.query_one(take, &[&LOCK]).await.map(|row| row.get::<_, bool>(0))
         };
         if asked.await.map_err(unreachable)? {
             return Ok(Only(connection));
@@ -81,7 +95,7 @@ impl Only {
 
     /// Keeps the lock, and takes it again after the connection was lost. It also counts the standbys that commits wait
     /// for.
-    pub(super) async fn keep(self, target: Target, events: Sender<Event>) {
+    pub(super) async fn keep(self, target: Target, hold: Hold, events: Sender<Event>) {
         let mut only = Some(self);
         loop {
             clock::sleep(PING_EVERY).await;
@@ -96,7 +110,7 @@ impl Only {
                         Event::Standing(Standing::Unknown)
                     }
                 },
-                None => match Self::try_take(&target).await {
+                None => match Self::try_take(&target, hold).await {
                     Ok(taken) => {
                         only = Some(taken);
                         Event::Standing(Standing::Alone)

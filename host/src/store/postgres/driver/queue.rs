@@ -11,6 +11,7 @@ use crate::lock::Lock;
 use crate::model::Address;
 use crate::store::commit::{Commit, Proof};
 use crate::store::error::{CommitError, NotOpened};
+use crate::store::membership::Hint;
 use crate::store::records::RoomRecord;
 use crate::store::truth::TenureListener;
 
@@ -36,6 +37,8 @@ pub(super) enum Request {
     Prove(Proof),
     /// The log of the room was closed.
     LetGo(Address),
+    /// Something that a link has found out about a node.
+    Hint(Hint),
 }
 
 /// The queue.

@@ -8,20 +8,26 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::channel;
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::PostgresTruth;
+use super::beats::Beating;
 use super::cache::Cache;
 use super::cache_files;
 use super::links::{Dial, Event, Links};
-use super::only::{NotOnly, Only};
+use super::nodes::Nodes;
+use super::only::{Hold, NotOnly, Only};
 use super::presence::Presence;
+use super::queue::Request;
 use super::shared::Shared;
 use super::worker::Worker;
+use crate::cluster::members::Row;
 use crate::cluster::ownership::{Config, LaneId, NodeId, Owner, RoomId};
 use crate::lock::Lock;
 use crate::store::error::OpenError;
 use crate::store::local::LocalEngine;
+use crate::store::membership::Membership;
 use crate::store::options::StoreOptions;
 use crate::store::postgres::failure::describe;
 use crate::store::postgres::places;
@@ -54,6 +60,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Refuses a database that may lose acknowledged commits in a failover.
     pub require_synchronous: bool,
+    /// The address of the links of this node, if it shares the rooms with other nodes.
+    pub node_address: Option<String>,
 }
 
 /// A driver that has started.
@@ -68,6 +76,8 @@ pub(in crate::store) struct Started {
 struct Ready {
     cache: Cache,
     node: NodeId,
+    /// The name of the store, and the nodes that live; absent if this is the only server.
+    cluster: Option<(String, watch::Receiver<Arc<[Row]>>)>,
 }
 
 /// Starts the driver, with its cache in `data`. It blocks.
@@ -99,11 +109,17 @@ pub(in crate::store) fn start(data: &Path, options: &StoreOptions, settings: &Se
         .spawn(runs)
         .expect("a process that cannot start its first threads cannot run at all");
     let ended = |_| OpenError::Database("the thread of the store ended; please report this".into());
-    let Ready { cache, node } = said.recv().map_err(ended)??;
+    let Ready { cache, node, cluster } = said.recv().map_err(ended)??;
     let reader = PostgresReader::connect(&settings.target).map_err(database)?;
     let local = LocalEngine::new(cache.0.clone());
     let (target, thread) = (settings.target.clone(), Lock::new(Some(thread)));
-    let truth = PostgresTruth { shared, local: local.clone(), cache, reader, target, thread };
+    let membership = cluster.map(|(store, living)| {
+        let shared = shared.clone();
+        // After the end nothing has to be told.
+        let tell = Arc::new(move |hint| drop(shared.queue.push(Request::Hint(hint))));
+        Membership::new(node, &store, living, tell)
+    });
+    let truth = PostgresTruth { shared, local: local.clone(), cache, reader, target, membership, thread };
     Ok(Started { truth, local, node })
 }
 
@@ -131,14 +147,22 @@ async fn open(
         }
     }
     let schema = prepare(&mut setup).await.map_err(database)?;
-    let only = Only::take(target).await.map_err(|refused| match refused {
+    let hold = if settings.node_address.is_some() { Hold::Shared } else { Hold::Alone };
+    let only = Only::take(target, hold).await.map_err(|refused| match refused {
         NotOnly::Other(other) => OpenError::NotAlone(other),
         NotOnly::Unreachable(problem) => OpenError::Database(problem),
     })?;
     check_place(&setup).await?;
-    let removed = setup.client().batch_execute(REMOVE_UNFINISHED_IMPORTS).await;
-    removed.map_err(|error| database(describe(&error)))?;
     let me = new_node(&setup).await.map_err(database)?;
+    let joined = match &settings.node_address {
+        Some(address) => Some(Beating::join(target, me, address).await.map_err(database)?),
+        None => None,
+    };
+    // Another node may be importing now.
+    if joined.as_ref().is_none_or(|(_, rows)| rows.len() <= 1) {
+        let removed = setup.client().batch_execute(REMOVE_UNFINISHED_IMPORTS).await;
+        removed.map_err(|error| database(describe(&error)))?;
+    }
     let cache = cache_files::open(data, &schema.store, cache_bytes)?;
     let lane = |purpose| Lane::connect(target, purpose, me);
     let mut lanes = Vec::new();
@@ -150,12 +174,20 @@ async fn open(
     let (tell, events) = channel::<Event>(EVENTS);
     let dial = Dial { target: target.clone(), me, cache: cache.clone(), events: tell.clone() };
     let links = Links::start(&dial, lanes, claims, reads);
-    tokio::task::spawn_local(only.keep(target.clone(), tell));
+    let (nodes, living) = match joined {
+        Some((beating, rows)) => {
+            let (nodes, living) = Nodes::new(me, beating.start(tell.clone()), rows);
+            (Some(nodes), Some(living))
+        }
+        None => (None, None),
+    };
+    tokio::task::spawn_local(only.keep(target.clone(), hold, tell));
     let lane_of = lane_of(settings.lanes);
     let owner = Owner::new(Config { me, lane_of });
     let (dead, state) = Default::default();
-    let worker = Worker { shared, owner, lane_of, links, events, cache: cache.clone(), presence, dead, state };
-    Ok((Ready { cache, node: me }, worker))
+    let worker = Worker { shared, owner, lane_of, links, events, cache: cache.clone(), presence, nodes, dead, state };
+    let cluster = living.map(|living| (schema.store, living));
+    Ok((Ready { cache, node: me, cluster }, worker))
 }
 
 /// Refuses rooms that are somewhere else, or on their way.

@@ -12,11 +12,13 @@ use tokio::sync::mpsc::Receiver;
 
 use super::cache::Cache;
 use super::links::{Event, Job, Links};
+use super::nodes::Nodes;
 use super::presence::{Presence, Standing};
 use super::queue::{Open, Ready, Request};
 use super::rooms::{Log, Notify, Room, Rooms, State, Waiting};
 use super::shared::Shared;
 use crate::clock;
+use crate::cluster::members::Life;
 use crate::cluster::ownership::{
     Answer, Cached, Effect, Ended, Input, LaneId, NodeId, Owner, RoomId, Rows, Statement, StatementId, Tenure,
 };
@@ -48,6 +50,8 @@ pub(super) struct Worker {
     pub(super) events: Receiver<Event>,
     pub(super) cache: Cache,
     pub(super) presence: Presence,
+    /// The other nodes; absent if this is the only server.
+    pub(super) nodes: Option<Nodes>,
     /// Nodes that have ended.
     pub(super) dead: BTreeSet<NodeId>,
     pub(super) state: Running,
@@ -101,6 +105,9 @@ impl Worker {
     /// Works until the store is closed, or the cache fails.
     pub(super) async fn run(mut self) {
         let mut tick = std::pin::pin!(clock::timer(TICK));
+        if let Some(nodes) = &self.nodes {
+            self.shared.metrics.set_nodes(nodes.living());
+        }
         loop {
             let shared = self.shared.clone();
             tokio::select! {
@@ -121,7 +128,7 @@ impl Worker {
                 break;
             }
         }
-        self.end();
+        self.end().await;
     }
 
     fn is_over(&self) -> bool {
@@ -147,7 +154,20 @@ impl Worker {
             },
             Request::Prove(proof) => self.prove(proof),
             Request::LetGo(address) => self.let_go(&address),
+            Request::Hint(hint) => {
+                if self.nodes.as_mut().is_some_and(|nodes| nodes.take(hint)) {
+                    self.others_changed();
+                }
+            }
         }
+    }
+
+    /// Other nodes are dead now, or live again.
+    fn others_changed(&mut self) {
+        let Some(nodes) = &mut self.nodes else { return };
+        self.dead = nodes.dead();
+        self.shared.metrics.set_nodes(nodes.living());
+        self.input(Input::Dead(self.dead.clone()));
     }
 
     fn open(&mut self, address: &Address, open: Open) {
@@ -417,6 +437,15 @@ impl Worker {
                     std::mem::take(&mut self.state.undecided).into_iter().for_each(|id| self.serve(id));
                 }
             }
+            Event::Beats { rows, at } => {
+                let Some(nodes) = &mut self.nodes else { return };
+                let is_news = nodes.read(rows, at);
+                let undecided = std::mem::take(&mut nodes.undecided);
+                if is_news || !undecided.is_empty() {
+                    self.others_changed();
+                }
+                undecided.into_iter().for_each(|id| self.serve(id));
+            }
             Event::Standbys(standbys) => {
                 self.present();
                 self.shared.metrics.set_synchronous_standbys(standbys);
@@ -502,6 +531,21 @@ impl Worker {
     /// Another node owns the room. If this is the only server, that node has ended.
     fn elsewhere(&mut self, id: RoomId, owner: NodeId) {
         let Some(room) = self.state.rooms.get_mut(id) else { return };
+        if let Some(nodes) = &mut self.nodes {
+            match nodes.life(owner) {
+                Life::Lives => self.refuse_elsewhere(id, owner),
+                Life::Dead => {
+                    self.dead = nodes.dead();
+                    self.state.inputs.push_back(Input::Dead(self.dead.clone()));
+                    self.state.inputs.push_back(Input::Open(id));
+                }
+                Life::Unknown => {
+                    room.state = State::Closed;
+                    nodes.undecided.push(id);
+                }
+            }
+            return;
+        }
         match self.presence.standing() {
             Standing::Alone => {
                 self.dead.insert(owner);
@@ -512,15 +556,19 @@ impl Worker {
                 room.state = State::Closed;
                 self.state.undecided.push(id);
             }
-            Standing::NotAlone(_) => {
-                room.state = State::Closed;
-                let address = room.address.clone();
-                for open in std::mem::take(&mut room.opens) {
-                    let _ = open.answer.send(Err(NotOpened::Elsewhere { address: address.clone(), node: owner }));
-                }
-                self.state.rooms.tidy(id);
-            }
+            Standing::NotAlone(_) => self.refuse_elsewhere(id, owner),
         }
+    }
+
+    /// Tells the logs that wait for a room which node owns it.
+    fn refuse_elsewhere(&mut self, id: RoomId, owner: NodeId) {
+        let Some(room) = self.state.rooms.get_mut(id) else { return };
+        room.state = State::Closed;
+        let address = room.address.clone();
+        for open in std::mem::take(&mut room.opens) {
+            let _ = open.answer.send(Err(NotOpened::Elsewhere { address: address.clone(), node: owner }));
+        }
+        self.state.rooms.tidy(id);
     }
 
     /// Takes the turns up to this position out of a room.
@@ -653,8 +701,10 @@ impl Worker {
             self.give_up();
         }
         let now = clock::monotonic();
+        let is_leaving = self.nodes.as_ref().is_some_and(|nodes| nodes.is_leaving);
+        let forget_after = if is_leaving { Duration::ZERO } else { FORGET_AFTER };
         while let Some((since, id)) = self.state.unused.front().copied() {
-            if now.saturating_duration_since(since) < FORGET_AFTER {
+            if now.saturating_duration_since(since) < forget_after {
                 break;
             }
             self.state.unused.pop_front();
@@ -713,7 +763,7 @@ impl Worker {
     }
 
     /// Tells all that wait.
-    fn end(mut self) {
+    async fn end(mut self) {
         let closed = || CommitError::Failed("the store is closed".into());
         let error = self.state.broken.take().unwrap_or_else(closed);
         let left = self.shared.queue.fail(error.clone());
@@ -723,7 +773,7 @@ impl Worker {
                 Request::Commit(Commit { listener, .. }) | Request::Prove(Proof { listener, .. }) => {
                     refuse(&*listener, &error);
                 }
-                Request::LetGo(_) => {}
+                Request::LetGo(_) | Request::Hint(_) => {}
             }
         }
         for (_, room) in self.state.rooms.all() {
@@ -733,6 +783,9 @@ impl Worker {
             for open in room.opens.drain(..) {
                 let _ = open.answer.send(Err(NotOpened::Unreachable(error.to_string())));
             }
+        }
+        if let Some(nodes) = self.nodes.take() {
+            nodes.leave().await;
         }
     }
 }

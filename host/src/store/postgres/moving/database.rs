@@ -10,7 +10,7 @@ use crate::clock;
 use crate::cluster::ownership::NodeId;
 use crate::store::engine::{Record, StorageReader};
 use crate::store::error::OpenError;
-use crate::store::postgres::driver::{NotOnly, Only};
+use crate::store::postgres::driver::{Hold, NotOnly, Only};
 use crate::store::postgres::failure::describe;
 use crate::store::postgres::{
     Connection, Lane, PostgresReader, Purpose, Target, WriteError, connect, prepare, promises,
@@ -45,7 +45,7 @@ impl Database {
             let mut setup = connect(target, Purpose::Setup).await.map_err(failed)?;
             promises(&setup).await.map_err(failed)?.check(false).map_err(failed)?;
             let schema = prepare(&mut setup).await.map_err(failed)?;
-            let only = Only::take(target).await.map_err(|refused| match refused {
+            let only = Only::take(target, Hold::Alone).await.map_err(|refused| match refused {
                 NotOnly::Other(other) => MoveError::Open(OpenError::NotAlone(other)),
                 NotOnly::Unreachable(problem) => failed(problem),
             })?;

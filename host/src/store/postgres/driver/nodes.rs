@@ -1,0 +1,101 @@
+//! The other nodes, as the driver of a clustered server knows them: what it has read of their beats, and rooms whose
+//! owner was not known. The rules are in `cluster::members`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::beats::Beats;
+use crate::clock;
+use crate::cluster::members::{Life, Members, Row};
+use crate::cluster::ownership::{NodeId, RoomId};
+use crate::store::membership::Hint;
+
+/// The nodes of the cluster.
+pub(super) struct Nodes {
+    members: Members,
+    beats: Beats,
+    began: Instant,
+    living: watch::Sender<Arc<[Row]>>,
+    /// Rooms whose owner was unknown when they were claimed.
+    pub(super) undecided: Vec<RoomId>,
+    pub(super) is_leaving: bool,
+}
+
+impl Nodes {
+    /// The nodes of the first reading.
+    pub(super) fn new(me: NodeId, beats: Beats, rows: Vec<Row>) -> (Self, watch::Receiver<Arc<[Row]>>) {
+        let (living, seen) = watch::channel(Arc::from([]));
+        let (members, began) = (Members::new(me), clock::monotonic());
+        let mut nodes = Nodes { members, beats, began, living, undecided: Vec::new(), is_leaving: false };
+        nodes.read(rows, began);
+        (nodes, seen)
+    }
+
+    /// Takes a reading. True if the dead nodes may be others now.
+    pub(super) fn read(&mut self, rows: Vec<Row>, at: Instant) -> bool {
+        let now = u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let is_news = self.members.read(now, rows);
+        for (node, beat) in self.members.removable(now) {
+            self.beats.remove(node, beat);
+        }
+        if is_news {
+            self.publish();
+        }
+        is_news
+    }
+
+    /// Takes what a link has found out. True if the dead nodes may be others now.
+    pub(super) fn take(&mut self, hint: Hint) -> bool {
+        match hint {
+            Hint::Refused(node) => self.members.refused(node),
+            Hint::Replaced(node) => {
+                self.members.replaced(node);
+                self.publish();
+                return true;
+            }
+            Hint::Leaving => {
+                self.is_leaving = true;
+                self.beats.set_leaving();
+            }
+        }
+        false
+    }
+
+    fn publish(&mut self) {
+        let living = self.members.living().cloned().collect::<Arc<[Row]>>();
+        let named = |rows: &[Row]| rows.iter().map(|row| row.node).collect::<BTreeSet<_>>();
+        let (before, now) = (named(&self.living.borrow()), named(&living));
+        for row in living.iter().filter(|row| !before.contains(&row.node)) {
+            tracing::info!(node = row.node.0, address = row.address, "a node of the cluster lives");
+        }
+        for node in before.difference(&now) {
+            tracing::warn!(
+                node = node.0,
+                "a node of the cluster has ended, or does not answer; its rooms may be claimed"
+            );
+        }
+        self.living.send_replace(living);
+    }
+
+    /// Whether the owner of a room lives.
+    pub(super) fn life(&mut self, node: NodeId) -> Life {
+        self.members.life(node)
+    }
+
+    pub(super) fn dead(&self) -> BTreeSet<NodeId> {
+        self.members.dead()
+    }
+
+    /// How many nodes live.
+    pub(super) fn living(&self) -> usize {
+        self.living.borrow().len()
+    }
+
+    /// Tells the others that this node has ended.
+    pub(super) async fn leave(self) {
+        self.beats.leave().await;
+    }
+}
