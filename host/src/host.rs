@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::clock;
+use crate::cluster::link::ClusterKey;
+use crate::cluster::{self, Node};
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{self, Config, ConfigError};
 use crate::deploys::{
@@ -58,6 +60,8 @@ pub struct Host {
     /// Absent if the host is mounted into another server.
     address: Option<SocketAddr>,
     rooms: Rooms,
+    /// Absent without a cluster.
+    node: Option<Arc<Node>>,
     edge: Arc<Edge>,
     metrics: Arc<Metrics>,
     /// Absent if the host has no listener, and after the task has ended.
@@ -166,6 +170,17 @@ pub enum StartError {
     /// The address is in use, or is not an address of this machine.
     #[error("cannot listen on {address}; pass --listen to choose another address")]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// The key of the cluster cannot be used.
+    #[error(transparent)]
+    ClusterKey(#[from] cluster::link::KeyError),
+    /// The same for the links of other nodes.
+    #[error("cannot listen on {address} for other nodes; pass --node-address, or set `cluster.listen`")]
+    ListenCluster {
         /// The address.
         address: SocketAddr,
         /// The error of the operating system.
@@ -308,10 +323,13 @@ impl Builder {
         for deployed in &loaded.deployed {
             tracing::warn!("{deployed}");
         }
+        // The kernel accepts links from here on, and the store tells other nodes of the address.
+        let links = self.config.cluster.as_mut().map(listen_for_nodes).transpose()?;
         let store = match self.store {
             Some(store) => store,
             None => open_store(&self.config)?,
         };
+        let membership = store.membership();
         let leeway = self.config.identity.leeway;
         let revocations = match own_store {
             true => Revocations::in_memory(leeway),
@@ -329,6 +347,10 @@ impl Builder {
             outbound,
             telemetry,
         )?;
+        let node = membership.zip(links).map(|(membership, (listener, tls))| {
+            let max_events = limits.limits.events_per_socket;
+            Arc::new(Node::start(&rooms, membership, listener, tls, max_events))
+        });
         let router = Arc::new(loaded.router);
         let deploys = Deploys::start(
             loaded.engine,
@@ -341,7 +363,7 @@ impl Builder {
         let access = AccessControl::new(&self.config, authorizer, Arc::new(revocations));
         let edge =
             Edge::new(&self.config, limits.clone(), rooms.clone(), router, verifier.clone(), access, long_turns)?;
-        let metrics = Metrics::of(&rooms, &edge, &deploys, &limits);
+        let metrics = Metrics::of(&rooms, &edge, &deploys, &limits, node.clone());
         let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
         let keep_erased_ids = self.config.keep_erased_ids;
         let data = (!own_store).then_some(self.config.data);
@@ -350,6 +372,7 @@ impl Builder {
         Ok(Host {
             address,
             rooms,
+            node,
             edge,
             metrics,
             accepting,
@@ -374,6 +397,11 @@ impl Host {
     /// The address on which it listens; absent if the host is [mounted](Builder::mount).
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The address at which other nodes of its cluster reach it, if it is in one.
+    pub fn node_address(&self) -> Option<&str> {
+        self.node.as_ref().map(|node| node.address())
     }
 
     /// The address of its admin listener, if it has one.
@@ -492,6 +520,9 @@ impl Host {
     /// short, drop the future.
     pub async fn announce_shutdown(&self) {
         self.edge.announce_shutdown();
+        if let Some(node) = &self.node {
+            node.announce_leave();
+        }
         clock::sleep(self.drain_delay).await;
     }
 
@@ -500,7 +531,13 @@ impl Host {
     /// `limits.drain_delay`: see [`announce_shutdown`](Self::announce_shutdown).
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
-        self.edge.drain(self.drain_timeout).await;
+        // The other nodes' clients are asked to come back once those know where to send them.
+        let leave = async {
+            if let Some(node) = &self.node {
+                node.leave().await;
+            }
+        };
+        tokio::join!(self.edge.drain(self.drain_timeout), leave);
         // This task sees the drain too, so it ends by itself.
         if let Some(accepting) = self.accepting.take()
             && accepting.await.is_err()
@@ -515,6 +552,9 @@ impl Host {
         let left = || self.drain_timeout.saturating_sub(clock::since(began));
         self.edge.send_last_answers(left()).await;
         self.rooms.drain(left()).await;
+        if let Some(node) = &self.node {
+            node.close();
+        }
         // Some of the answers came only now.
         self.edge.send_last_answers(left()).await;
         if let Some(telemetry) = self.rooms.telemetry() {
@@ -539,6 +579,19 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Listens for links of other nodes, and reads the key of the cluster. A port that the kernel chose is put into the
+/// configuration.
+fn listen_for_nodes(cluster: &mut config::Cluster) -> Result<(TcpListener, cluster::link::Tls), StartError> {
+    let tls = ClusterKey::read(&cluster.key)?.tls()?;
+    let address = cluster.listen.unwrap_or(cluster.address);
+    let failed = |source| StartError::ListenCluster { address, source };
+    let listener = cluster::bind(address).map_err(failed)?;
+    if cluster.listen.is_none() {
+        cluster.address = listener.local_addr().map_err(failed)?;
+    }
+    Ok((listener, tls))
 }
 
 /// Bound before the store is opened, as the main address is, unless there is a listener already.
@@ -787,7 +840,8 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let Some(url) = url else { return Ok(None) };
     let target = Target::parse(url.with_password(), &Secrets::of_environment());
     let target = target.map_err(|error| ConfigError::invalid("store.url", error.to_string()))?;
-    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address: None }))
+    let node_address = config.cluster.as_ref().map(|cluster| cluster.address.to_string());
+    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address }))
 }
 
 /// The options of the store, as the configuration sets them.

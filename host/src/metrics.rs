@@ -7,6 +7,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::cluster::Node;
 use crate::deploys::Deploys;
 use crate::edge::Edge;
 use crate::host_limits::HostLimits;
@@ -19,12 +20,20 @@ pub(crate) struct Metrics {
     registry: Registry,
     memory: Gauge,
     rooms: Rooms,
+    /// Absent without a cluster.
+    node: Option<Arc<Node>>,
     pressure: Arc<Pressure>,
 }
 
 impl Metrics {
     /// Registers the metrics of all parts.
-    pub(crate) fn of(rooms: &Rooms, edge: &Edge, deploys: &Deploys, limits: &HostLimits) -> Arc<Self> {
+    pub(crate) fn of(
+        rooms: &Rooms,
+        edge: &Edge,
+        deploys: &Deploys,
+        limits: &HostLimits,
+        node: Option<Arc<Node>>,
+    ) -> Arc<Self> {
         let mut registry = Registry::with_prefix("dormouse");
         let pressure = limits.pressure.clone();
         let memory = Gauge::default();
@@ -37,13 +46,19 @@ impl Metrics {
         rooms.register(&mut registry);
         edge.register(&mut registry);
         deploys.register(&mut registry);
-        Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })
+        if let Some(node) = &node {
+            node.register(&mut registry);
+        }
+        Arc::new(Metrics { registry, memory, rooms: rooms.clone(), node, pressure })
     }
 
     /// The metrics as Prometheus reads them.
     pub(crate) fn to_text(&self) -> String {
         self.memory.set(i64::try_from(self.pressure.has_bytes()).unwrap_or(i64::MAX));
         self.rooms.measure();
+        if let Some(node) = &self.node {
+            node.measure();
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all text");
         text

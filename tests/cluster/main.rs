@@ -1,4 +1,31 @@
 //! Several nodes: the links between them, and real servers that share the rooms of one PostgreSQL.
+//!
+//! The tests need the server programs of PostgreSQL, and fail without them.
 #![expect(clippy::disallowed_methods, reason = "tests measure time, make files and choose at random")]
 
+#[path = "../e2e/checker.rs"]
+mod checker;
+#[path = "../store/harness.rs"]
+#[expect(dead_code, reason = "tests/store uses the rest")]
+mod cluster;
+#[path = "../postgres/databases.rs"]
+#[expect(dead_code, reason = "tests/postgres uses the rest")]
+mod databases;
+#[path = "../e2e/harness.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod harness;
+#[path = "../e2e/seeds.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod seeds;
+#[path = "../e2e/workload.rs"]
+#[expect(dead_code, reason = "tests/e2e uses the rest")]
+mod workload;
+
+mod killing;
+mod leaving;
 mod linking;
+mod nodes;
+mod starting;
+mod talking;
+
+use databases::store_of;

@@ -5,9 +5,18 @@
 //! `docs/cluster-model.md` says what is promised and how it is checked.
 //!
 //! [`ownership`] has the rules of owners and [`members`] those of who lives, which `store/postgres/driver` runs. [`place`]
-//! says where a room should be, and [`link`] connects nodes.
+//! says where a room should be, and [`link`] connects nodes. `far` has the rooms of other nodes for the clients of this
+//! one, `near` has the clients of other nodes in the rooms of this one, and `node` starts and ends both. Rooms reach
+//! `far` through [`Peers`](crate::room::Peers), and only for a room that is not here.
 
+mod convert;
+mod far;
 pub mod link;
 pub mod members;
+mod metrics;
+mod near;
+mod node;
 pub mod ownership;
 pub mod place;
+
+pub use node::{Node, bind};

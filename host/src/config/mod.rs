@@ -7,6 +7,7 @@
 mod address;
 mod authorize;
 mod check;
+mod cluster;
 mod duration;
 mod error;
 mod identity;
@@ -31,6 +32,7 @@ use nearest::nearest_key;
 pub use address::resolve_address;
 pub use authorize::{AuthorizeUrl, BadAuthorizeUrl};
 pub use check::full_path;
+pub use cluster::Cluster;
 pub use duration::read_duration;
 pub use error::ConfigError;
 pub use identity::{AccessMode, Auth, Encoding, Identity, Key};
@@ -52,6 +54,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The database that keeps the rooms. Without its address they are in the data directory.
     pub store: Store,
+    /// This server as a node of a cluster; absent, it is the only one of its rooms.
+    pub cluster: Option<Cluster>,
     /// The prefix of every route: `/`, or a path without a slash at its end.
     pub base_path: String,
     /// A room hibernates after this time without events.
@@ -129,6 +133,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
             data: "./dormouse-data".into(),
             store: Store::default(),
+            cluster: None,
             base_path: "/api/realtime".into(),
             hibernate_after: Duration::from_secs(10),
             tls: None,
@@ -204,6 +209,11 @@ impl Config {
             if !component.is_empty() && !component.starts_with("builtin:") {
                 *component = directory.join(&*component).to_string_lossy().into_owned();
             }
+        }
+        if let Some(cluster) = &mut self.cluster
+            && !cluster.key.as_os_str().is_empty()
+        {
+            cluster.key = directory.join(&cluster.key);
         }
         self.outbound_ca = self.outbound_ca.take().map(|file| directory.join(file));
         if let Some(tls) = &mut self.tls {

@@ -100,6 +100,11 @@ impl OutboundMessage {
         OutboundMessage(Arc::new(Inner { content, frame: OnceLock::new(), event: OnceLock::new() }))
     }
 
+    /// Whether this is the same message, and not only an equal one.
+    pub fn is(&self, other: &OutboundMessage) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The message; absent if several were merged.
     pub fn message(&self) -> Option<&Message> {
         match &self.0.content {

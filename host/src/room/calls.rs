@@ -124,7 +124,7 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
             | RequestError::NoMemory
             | RequestError::TooManyRooms
             | RequestError::Broken
-            | RequestError::Moved
+            | RequestError::Moved(_)
             | RequestError::NoSpace
             | RequestError::Draining => CallError::Overloaded,
         })

@@ -34,9 +34,9 @@ pub enum RequestError {
     /// A commit of the room failed, or its storage cannot be read.
     #[error("the room's storage is not available")]
     Broken,
-    /// Another server has the room.
+    /// Another server has the room: its number, if that is known. The room has not seen the request.
     #[error("the room is on another server now")]
-    Moved,
+    Moved(Option<u64>),
     /// The data disk is full.
     #[error("the server's disk is full")]
     NoSpace,
@@ -55,7 +55,7 @@ impl RequestError {
             RequestError::NoMemory => "memory",
             RequestError::TooManyRooms => "rooms",
             RequestError::Broken => "broken",
-            RequestError::Moved => "moved",
+            RequestError::Moved(_) => "moved",
             RequestError::NoSpace => "space",
             RequestError::Draining => "draining",
         }
@@ -69,7 +69,7 @@ impl RequestError {
             RequestError::NoNamespace
             | RequestError::Failed
             | RequestError::Broken
-            | RequestError::Moved
+            | RequestError::Moved(_)
             | RequestError::Draining => "room_failed",
         }
     }

@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 use super::Rooms;
 use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
-use super::seat::{Delivered, Seat};
+use super::peers::Delivered;
+use super::seat::Seat;
 use crate::lock::Lock;
 use crate::model::{
     Address, Client, ClientKind, Close, Message, OutboundMessage, Permission, Permissions, Request, User, UserAccess,

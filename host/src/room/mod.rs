@@ -16,6 +16,7 @@ mod calls;
 mod carriers;
 mod cleaner;
 mod details;
+mod elsewhere;
 mod error;
 mod handle;
 mod incoming;
@@ -33,6 +34,7 @@ mod operator;
 mod operator_request;
 mod output_gate;
 mod overlay;
+mod peers;
 mod personal_data;
 mod policy;
 mod post_delivery;
@@ -53,8 +55,8 @@ mod wait_graph;
 mod wakefulness;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry as Registered;
@@ -82,13 +84,14 @@ pub use local_socket::{LocalSocket, Received, SocketClosed};
 pub use look::{ListedRoom, LookError, RoomOrder, RoomsPage, RoomsQuery};
 pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
-pub use seat::{Delivered, Seat};
+pub use peers::{Answers, Delivered, FarSeat, Peers};
+pub use seat::Seat;
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};
 pub use trial::{TrialFailed, Tried};
 pub use wakefulness::AwakeBecause;
 
 use carriers::Carriers;
-use incoming::Incoming;
+use incoming::{Hops, Incoming};
 use local_client::LocalSockets;
 use mailbox::Mailbox;
 use meter::Meter;
@@ -145,6 +148,7 @@ impl Rooms {
             one_deleted: Arc::default(),
             tails: Arc::default(),
             outbound,
+            peers: OnceLock::new(),
             wait_graph: WaitGraph::default(),
             local_sockets: LocalSockets::default(),
             carriers,
@@ -192,7 +196,7 @@ impl Rooms {
         client: Arc<dyn Client>,
     ) -> Result<Seat, ConnectError> {
         let (answer, answered) = oneshot::channel();
-        self.0.deliver(address, Incoming::Connect { request, user, client, answer })?;
+        self.0.deliver(address, Incoming::Connect { request, user, client, hops: Hops::NONE, answer })?;
         answered.await.unwrap_or(Err(ConnectError::NoAnswer(RequestError::Broken)))
     }
 

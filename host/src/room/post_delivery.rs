@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::calls::request_from_room;
 use super::error::RequestError;
-use super::incoming::Incoming;
+use super::incoming::{Hops, Incoming};
 use super::namespace::Namespace;
 use super::posts::{Outcome, PostId, unanswered};
 use super::shared::Shared;
@@ -65,7 +65,8 @@ impl Shared {
             return Outcome::NotNow("the configuration no longer allows it".into());
         }
         let (answer, answered) = oneshot::channel();
-        if let Err(error) = self.deliver(to, Incoming::Request { request, post: Some(post), answer }) {
+        if let Err(error) = self.deliver(to, Incoming::Request { request, post: Some(post), hops: Hops::NONE, answer })
+        {
             return unanswered(&error);
         }
         match clock::timeout(self.limits.answer_timeout, answered).await {

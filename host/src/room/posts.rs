@@ -175,7 +175,7 @@ pub(super) fn unanswered(error: &RequestError) -> Outcome {
         | RequestError::NoMemory
         | RequestError::TooManyRooms
         | RequestError::Broken
-        | RequestError::Moved
+        | RequestError::Moved(_)
         | RequestError::NoSpace
         | RequestError::Draining => Outcome::NotTried,
     }

@@ -1,8 +1,8 @@
 //! The state that all rooms of a host share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -10,12 +10,13 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::carriers::Carriers;
 use super::error::RequestError;
-use super::incoming::Incoming;
+use super::incoming::{Hops, Incoming};
 use super::local_client::LocalSockets;
 use super::mailbox::{Enqueued, Mailbox};
 use super::meter::Meter;
 use super::metrics::Metrics;
 use super::namespace::Namespace;
+use super::peers::Peers;
 use super::policy;
 use super::queue::Queue;
 use super::registry::Registry;
@@ -62,6 +63,8 @@ pub(super) struct Shared {
     pub(super) one_deleted: Arc<Notify>,
     pub(super) tails: Arc<Tails>,
     pub(super) outbound: HttpClient,
+    /// The way to rooms of other nodes; absent if there are none.
+    pub(super) peers: OnceLock<Arc<dyn Peers>>,
     pub(super) wait_graph: WaitGraph,
     pub(super) local_sockets: LocalSockets,
     pub(super) carriers: Carriers,
@@ -81,7 +84,7 @@ impl Shared {
         request: Request,
     ) -> Result<Response, RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.deliver(address, Incoming::Request { request, post: None, answer })?;
+        self.deliver(address, Incoming::Request { request, post: None, hops: Hops::NONE, answer })?;
         answered.await.unwrap_or(Err(RequestError::Broken))
     }
 
@@ -105,6 +108,10 @@ impl Shared {
         if from_outside && self.registry.len() >= self.limits.rooms && self.registry.get(address).is_none() {
             self.limit_hits.count(Limit::Rooms);
             return Err(RequestError::TooManyRooms);
+        }
+        if let Some(node) = self.place_of(address, &incoming) {
+            self.go(address.clone(), incoming, node);
+            return Ok(());
         }
         if self.enqueue(address, namespace, incoming) {
             Ok(())

@@ -123,7 +123,7 @@ async fn a_room_that_is_fenced_says_nothing_more_and_closes_its_sockets_with_101
     truth.asked(2).await;
     truth.fence(&lobby());
     assert_eq!(socket.recv().await, Received::Closed(1012, "the room moved; come back".into()));
-    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved)));
+    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved(_))));
     truth.until_let_go(&lobby()).await;
 }
 
@@ -158,10 +158,10 @@ async fn a_refused_statement_breaks_its_room_and_the_next_opening_goes_on() {
 async fn a_room_of_another_node_answers_that_it_moved() {
     let (rooms, truth) = rooms();
     truth.give_away(&lobby());
-    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved)));
+    assert!(matches!(rooms.request(&lobby(), Request::get("/")).await, Err(RequestError::Moved(_))));
     let user = User { id: "1".into(), name: "ana".into() };
     let refused = rooms.connect_local(&lobby(), Request::get("/ws"), user).await;
-    assert!(matches!(refused, Err(ConnectError::NoAnswer(RequestError::Moved))));
+    assert!(matches!(refused, Err(ConnectError::NoAnswer(RequestError::Moved(_)))));
 }
 
 #[tokio::test]
@@ -223,4 +223,144 @@ async fn a_deleted_room_is_opened_again_as_another_one() {
     truth.confirm_all(true);
     say(&socket, "noted").await;
     assert_eq!(socket.recv().await, text("nothing"));
+}
+
+/// The other nodes: what each answers, in order, and what was asked of them.
+#[derive(Default)]
+struct TestPeers {
+    place: Option<u64>,
+    answers: std::sync::Mutex<Vec<Result<Response, RequestError>>>,
+    asked: std::sync::Mutex<Vec<u64>>,
+}
+
+impl TestPeers {
+    /// Rooms with these nodes, of which `place` should have the lobby.
+    fn of(rooms: &Rooms, place: Option<u64>, answers: Vec<Result<Response, RequestError>>) -> Arc<Self> {
+        let peers = Arc::new(TestPeers { place, answers: answers.into(), asked: Default::default() });
+        rooms.set_peers(peers.clone());
+        peers
+    }
+
+    fn answer(&self, node: u64) -> Result<Response, RequestError> {
+        self.asked.lock().unwrap().push(node);
+        self.answers.lock().unwrap().remove(0)
+    }
+
+    fn asked(&self) -> Vec<u64> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Peers for TestPeers {
+    fn this_node(&self) -> u64 {
+        1
+    }
+
+    fn place(&self, _: &Address) -> Option<u64> {
+        self.place
+    }
+
+    fn found(&self, _: &Address, _: u64) {}
+
+    fn connect(
+        &self,
+        node: u64,
+        _: Address,
+        _: Request,
+        _: Arc<User>,
+        _: Arc<dyn Client>,
+    ) -> Answers<Result<Box<dyn FarSeat>, ConnectError>> {
+        let answer = self.answer(node).map(|_| Box::new(TestSeat) as Box<dyn FarSeat>);
+        Box::pin(async move { answer.map_err(ConnectError::from) })
+    }
+
+    fn request(
+        &self,
+        node: u64,
+        _: Address,
+        _: Request,
+        _: Option<(Address, crate::model::PostNumber)>,
+    ) -> Answers<Result<Response, RequestError>> {
+        let answer = self.answer(node);
+        Box::pin(async move { answer })
+    }
+}
+
+struct TestSeat;
+
+impl FarSeat for TestSeat {
+    fn message(&self, _: Message) -> Delivered {
+        Delivered::Never
+    }
+
+    fn set_access(&self, _: crate::model::UserAccess) -> Result<(), crate::model::UserAccess> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: crate::model::Close) {}
+}
+
+fn ok(text: &str) -> Result<Response, RequestError> {
+    Ok(Response { status: 200, headers: Vec::new(), body: text.into() })
+}
+
+async fn body(rooms: &Rooms) -> Result<Vec<u8>, RequestError> {
+    rooms.request(&lobby(), Request::get("/")).await.map(|response| response.body)
+}
+
+#[tokio::test]
+async fn a_request_goes_to_the_place_of_its_room_and_follows_the_owner() {
+    let (rooms, _truth) = rooms();
+    let peers = TestPeers::of(&rooms, Some(2), vec![Err(RequestError::Moved(Some(3))), ok("three")]);
+    assert_eq!(body(&rooms).await, Ok(b"three".to_vec()));
+    assert_eq!(peers.asked(), [2, 3]);
+    assert!(rooms.0.registry.get(&lobby()).is_none(), "nothing of it is here");
+}
+
+#[tokio::test]
+async fn a_request_that_was_tried_here_goes_to_the_owner() {
+    let (rooms, truth) = rooms();
+    let peers = TestPeers::of(&rooms, None, vec![ok("there"), ok("")]);
+    truth.give_away(&lobby());
+    assert_eq!(body(&rooms).await, Ok(b"there".to_vec()));
+    let user = User { id: "1".into(), name: "ana".into() };
+    assert!(rooms.connect_local(&lobby(), Request::get("/ws"), user).await.is_ok(), "and so does a client");
+    assert_eq!(peers.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_room_that_no_node_has_comes_here() {
+    let (rooms, truth) = rooms();
+    let peers = TestPeers::of(&rooms, Some(2), vec![Err(RequestError::Moved(None))]);
+    truth.confirm_all(true);
+    assert!(body(&rooms).await.is_ok());
+    assert!(body(&rooms).await.is_ok(), "from then on it is here");
+    assert_eq!(peers.asked(), [2]);
+}
+
+#[tokio::test]
+async fn a_request_follows_two_answers_that_its_room_is_elsewhere() {
+    let (rooms, _truth) = rooms();
+    let moved = |owner| Err(RequestError::Moved(Some(owner)));
+    let peers = TestPeers::of(&rooms, Some(2), vec![moved(3), moved(4), moved(5), ok("too late")]);
+    assert_eq!(body(&rooms).await, moved(5).map(|_: Response| Vec::new()));
+    assert_eq!(peers.asked(), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_request_of_another_node_is_told_the_owner_and_goes_no_further() {
+    let (rooms, truth) = rooms();
+    let peers = TestPeers::of(&rooms, Some(2), Vec::new());
+    truth.give_away(&lobby());
+    let answered = rooms.request_from_node(&lobby(), Request::get("/"), None).await;
+    assert!(matches!(answered, Err(RequestError::Moved(Some(_)))), "{answered:?}");
+    assert!(peers.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_missing_is_not_asked_for_again() {
+    let (rooms, _truth) = rooms();
+    let peers = TestPeers::of(&rooms, Some(2), vec![Err(RequestError::Broken), ok("twice")]);
+    assert_eq!(body(&rooms).await, Err(RequestError::Broken));
+    assert_eq!(peers.asked(), [2], "the room may have seen it");
 }

@@ -116,6 +116,8 @@ struct Serve {
     data: Option<PathBuf>,
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    cluster: cluster_key::Cluster,
     /// A certificate in PEM, followed by its intermediate certificates: serve TLS. Read again at SIGHUP
     #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
@@ -147,6 +149,8 @@ struct Check {
     common: Common,
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    cluster: cluster_key::Cluster,
     /// Say instead what the user of this token may do in ROOM, and why. With `-` the token is read from stdin, so that it
     /// is not in the list of processes
     #[arg(long = "as", value_name = "TOKEN", requires = "room")]
@@ -285,6 +289,7 @@ fn run(args: Serve) -> anyhow::Result<()> {
         config.data = full_path(&config.data).context("the data directory cannot be resolved")?;
     }
     args.database.set(&mut config)?;
+    args.cluster.set(&mut config)?;
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
     config.tls = tls.or(config.tls);
     raise_file_limit();
@@ -310,6 +315,7 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let access = config.access_summary();
     let store = dormouse::database(&config)?.map(|database| database.target.to_string());
+    let is_node = config.cluster.is_some();
     let mut builder = Host::builder(config);
     if let Some(listener) = sockets.edge {
         builder = builder.listener(TcpListener::from_std(listener).context("the socket for `edge` cannot be used")?);
@@ -329,6 +335,9 @@ async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> 
                 log::line(&format!("dormouse: admin on {admin}"));
             }
             let store = store.map(|store| format!("rooms in {store}, ")).unwrap_or_default();
+            if let Some(node) = host.node_address().filter(|_| is_node) {
+                log::line(&format!("dormouse: node on {node}"));
+            }
             log::line(&format!("dormouse: ready on {url} ({store}data in {data}, auth {auth}, access {access})"));
         }
         LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, store, data, auth, access, "ready"),
@@ -398,12 +407,14 @@ async fn reload(host: &Host) -> &'static str {
 fn check(args: &Check) -> anyhow::Result<()> {
     let mut config = load(&args.common)?;
     args.database.set(&mut config)?;
+    args.cluster.set(&mut config)?;
     config.check()?;
     if let (Some(token), Some(room)) = (&args.token, &args.room) {
         return standing::print(&config, token, room);
     }
     config.check_data()?;
     database::check(&config)?;
+    cluster_key::check(&config)?;
     dormouse::edge::Verifier::new(&config)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;

@@ -3,6 +3,7 @@
 //!
 //! Except for the directory of the data and its disk, nothing is opened here. `dormouse check` and each start call it.
 
+mod cluster;
 mod headers;
 mod identity;
 mod limits;
@@ -54,6 +55,7 @@ impl Config {
         }
         self.telemetry.as_ref().map_or(Ok(()), Telemetry::check)?;
         self.store.check()?;
+        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.check(self))?;
         self.identity.check(self.listen)
     }
 

@@ -116,7 +116,7 @@ pub(in crate::edge) fn unanswered(no_answer: &RequestError) -> Response<Body> {
         | RequestError::Broken
         | RequestError::NoSpace
         | RequestError::Draining => overloaded(&no_answer.to_string()),
-        RequestError::Moved => {
+        RequestError::Moved(_) => {
             let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &no_answer.to_string());
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
             response

@@ -116,6 +116,8 @@ pub(super) struct RoomTask {
     deletion: Option<Deletion>,
     /// How the sockets are closed if the room ends with them.
     close: (u16, &'static str),
+    /// The node that owns the room, if it ends because it moved, and if that is known.
+    moved_to: Option<u64>,
     usage: RoomUsage,
     /// The span of the turn that runs; absent if spans are off.
     span: Option<Span>,
@@ -139,6 +141,14 @@ impl Broken {
     /// Nothing is broken: another node owns the room.
     fn is_moved(&self) -> bool {
         matches!(self, Broken::Commit(CommitError::Fenced { .. }) | Broken::NotOpened(NotOpened::Elsewhere { .. }))
+    }
+
+    /// The node that owns the room, if that is known.
+    fn owner(&self) -> Option<u64> {
+        match self {
+            Broken::NotOpened(NotOpened::Elsewhere { node, .. }) => Some(node.0),
+            _ => None,
+        }
     }
 
     /// Nothing is broken here: the database has not answered for too long.
@@ -199,6 +209,7 @@ impl RoomTask {
             turn_cpu: Duration::ZERO,
             deletion: None,
             close: CLOSE_BROKEN,
+            moved_to: None,
             usage: RoomUsage::new(last_event),
             span: None,
         };
@@ -216,7 +227,7 @@ impl RoomTask {
             // Its owner has its timers and posts.
             Ok(Err(broken)) if broken.is_moved() => {
                 tracing::debug!(reason = %broken, "the room moved; its clients are asked to come back");
-                self.close = CLOSE_MOVED;
+                (self.close, self.moved_to) = (CLOSE_MOVED, broken.owner());
             }
             Ok(Err(broken)) if broken.is_unreachable() => {
                 tracing::warn!(reason = %broken, "the room cannot go on now; its clients are asked to come back");
@@ -401,7 +412,7 @@ impl RoomTask {
                 let _ = answer.send(Err(RequestError::NoMemory));
                 Ok(())
             }
-            Incoming::Connect { request, user, client, answer } => match self.add_socket(user, &request, client) {
+            Incoming::Connect { request, user, client, answer, .. } => match self.add_socket(user, &request, client) {
                 Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
                 Err(full) => {
                     // The caller may have gone.
@@ -420,7 +431,7 @@ impl RoomTask {
                 self.left(socket);
                 self.closed(socket, close).await
             }
-            Incoming::Request { request, post, answer } => {
+            Incoming::Request { request, post, answer, .. } => {
                 if let Some(post) = &post
                     && self.has_accepted(post)?
                 {
@@ -555,8 +566,11 @@ impl Drop for RoomTask {
             // Dropped first, so that a successor does not find the log still owned.
             drop(state);
             let events = self.shared.registry.abandon(&address, &self.mailbox);
-            let end: fn(Incoming) = if self.close == CLOSE_MOVED { Incoming::answer_moved } else { drop };
-            events.into_iter().for_each(end);
+            for event in events {
+                if self.close == CLOSE_MOVED {
+                    self.shared.moved(&address, event, self.moved_to);
+                }
+            }
             let (code, reason) = self.close;
             for client in clients {
                 // A client whose code panics must not keep the others from being closed.

@@ -1,0 +1,104 @@
+//! This process as a node of a cluster: it listens for links, opens links, and ends them in order. The host starts it
+//! after the rooms.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::far::Far;
+use super::link::{Bounds, Greeting, Tls, listen};
+use super::members::BEAT_MS;
+use super::metrics::Metrics;
+use super::near::{Accepts, Near};
+use crate::clock;
+use crate::room::Rooms;
+use crate::store::{Hint, Membership};
+
+/// How long it takes until the other nodes know that this one ends: its next beat, and their next readings.
+const KNOWN_AFTER: Duration = Duration::from_millis(2 * BEAT_MS + 100);
+
+/// A node.
+pub struct Node {
+    membership: Membership,
+    far: Arc<Far>,
+    near: Arc<Near>,
+    metrics: Arc<Metrics>,
+    listening: JoinHandle<()>,
+    address: String,
+}
+
+impl Node {
+    /// Joins the rooms of this process with those of other nodes. Call it in a tokio runtime, before the rooms are used.
+    pub fn start(rooms: &Rooms, membership: Membership, listener: TcpListener, tls: Tls, max_events: usize) -> Self {
+        let me = Greeting::new(membership.store(), membership.node());
+        let mine = membership.living().iter().find(|row| row.node == membership.node()).map(|row| row.address.clone());
+        let address = mine.unwrap_or_default();
+        let (metrics, bounds) = (Arc::<Metrics>::default(), Bounds::default());
+        let far = Arc::new(Far::new(me.clone(), tls.clone(), bounds, membership.clone(), metrics.clone()));
+        rooms.set_peers(far.clone());
+        let near = Arc::new(Near::new(rooms.clone(), metrics.clone(), max_events));
+        let accepts = Arc::new(Accepts(near.clone()));
+        let listening = tokio::spawn(listen(listener, tls, bounds, me, accepts.clone(), accepts));
+        Node { membership, far, near, metrics, listening, address }
+    }
+
+    /// The number of this node.
+    pub fn number(&self) -> u64 {
+        self.membership.node().0
+    }
+
+    /// The address at which other nodes reach it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Tells the other nodes that this one ends: it gets no more rooms.
+    pub fn announce_leave(&self) {
+        self.membership.tell(Hint::Leaving);
+    }
+
+    /// Closes the clients of other nodes with 1012, once those know that their rooms go elsewhere. Rooms without clients
+    /// are let go.
+    pub async fn leave(&self) {
+        self.announce_leave();
+        if self.membership.living().len() > 1 {
+            clock::sleep(KNOWN_AFTER).await;
+        }
+        self.near.leave();
+    }
+
+    /// Ends all links. Call it when the rooms have ended.
+    pub fn close(&self) {
+        self.listening.abort();
+        self.near.close();
+        self.far.close();
+    }
+
+    /// Registers the metrics of links.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Updates the gauges that are measured when the metrics are read.
+    pub(crate) fn measure(&self) {
+        self.metrics.queued_bytes.set(self.near.queued_bytes() as i64);
+        self.metrics.clients.set(self.near.clients() as i64);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Listens for links.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}

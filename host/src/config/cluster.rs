@@ -1,0 +1,27 @@
+//! Several servers that share the rooms of one database: the settings below `[cluster]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+use super::address::address;
+
+/// This server as a node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The address at which the other nodes reach this one; port 0 chooses a free one. A file may give a name, such as
+    /// `localhost:8790`.
+    #[serde(deserialize_with = "address")]
+    pub address: SocketAddr,
+    /// The address to listen on for them, if it is another one, as behind a NAT.
+    #[serde(default, deserialize_with = "some_address")]
+    pub listen: Option<SocketAddr>,
+    /// A file with the key of the cluster, which all nodes share.
+    pub key: PathBuf,
+}
+
+fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
+}

@@ -1,0 +1,73 @@
+//! The way to rooms that other nodes run, as the rooms of this node see it. The cluster implements it. Without a cluster
+//! there is none.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::error::{ConnectError, RequestError};
+use crate::model::{Address, Client, Close, Message, PostNumber, Request, Response, User, UserAccess};
+
+/// An answer that may take a while.
+pub type Answers<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The other nodes.
+pub trait Peers: Send + Sync {
+    /// The number of this node.
+    fn this_node(&self) -> u64;
+
+    /// The node that an event of a room should be tried at first; absent if that is this one.
+    fn place(&self, address: &Address) -> Option<u64>;
+
+    /// A node was found to own a room.
+    fn found(&self, address: &Address, owner: u64);
+
+    /// Asks a room at another node to accept a client.
+    ///
+    /// Fails: with [`RequestError::Moved`] if the room did not see the request, because the node does not have it or
+    /// was not reached.
+    fn connect(
+        &self,
+        node: u64,
+        address: Address,
+        request: Request,
+        user: Arc<User>,
+        client: Arc<dyn Client>,
+    ) -> Answers<Result<Box<dyn FarSeat>, ConnectError>>;
+
+    /// Sends a request to a room at another node. `post` names the post of a room that it is.
+    ///
+    /// Fails: as [`connect`](Self::connect).
+    fn request(
+        &self,
+        node: u64,
+        address: Address,
+        request: Request,
+        post: Option<(Address, PostNumber)>,
+    ) -> Answers<Result<Response, RequestError>>;
+}
+
+/// The place of a client in a room of another node. Dropping it tells the room that the client is lost.
+pub trait FarSeat: Send + Sync {
+    /// Delivers a message.
+    fn message(&self, message: Message) -> Delivered;
+
+    /// Replaces the claims and permissions of the user.
+    ///
+    /// Fails: with the access, while too much waits. [`Client::resume`] is called afterwards.
+    fn set_access(&self, access: UserAccess) -> Result<(), UserAccess>;
+
+    /// Tells the room that the client has left.
+    fn close(&mut self, close: Close);
+}
+
+/// The result of delivering a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// The message waits for its turn.
+    Yes,
+    /// The queue of the room is full. [`Client::resume`] is called when it has space again.
+    NotNow(Message),
+    /// The room is broken; the client will be closed.
+    Never,
+}

@@ -1,0 +1,92 @@
+//! Which servers may share a database, and what a wrong setup says.
+
+use std::process::{Command, Output};
+
+use dormouse::cluster::link::ClusterKey;
+use tempfile::TempDir;
+
+use crate::harness::Server;
+use crate::nodes::{CONFIG, Nodes, config, directory, node_address, write_key};
+
+fn dormouse(args: &[&str], directory: &TempDir) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    command.args(args).current_dir(directory.path()).env_remove("DORMOUSE_STORE").output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_no_node_is_refused_while_a_cluster_runs() {
+    let nodes = Nodes::start(1, CONFIG).await;
+    let key = ClusterKey::generate().unwrap().to_pem();
+    let alone = directory(&nodes.database.url, &key);
+    let refused = Server::try_in_directory(alone, CONFIG).await.err().expect("it is refused");
+    assert!(refused.contains("another server has the rooms of this database"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_key_reaches_no_room_of_others_and_both_logs_say_why() {
+    let nodes = Nodes::start(1, CONFIG).await;
+    let room = nodes.room_of(0).await;
+    let mut here = nodes.node(0).join(&room, "here").await;
+    here.recv_type("history").await;
+    let stranger = directory(&nodes.database.url, &ClusterKey::generate().unwrap().to_pem());
+    let stranger = Server::in_directory(stranger, &config(CONFIG)).await;
+    let path = format!("{}/rooms/{room}/ws?token=id-ana:ana", crate::harness::BASE);
+    let answer = stranger.connect(&path, &[]).await.err().expect("it cannot be reached");
+    assert_eq!(answer.status, 503);
+    stranger.wait_for_log("all nodes need the same cluster key").await;
+    nodes.node(0).wait_for_log("a connection to the address of this node was refused").await;
+    here.send_chat("still here").await;
+    assert_eq!(here.recv_content().await, "still here");
+}
+
+#[test]
+fn the_key_of_a_cluster_is_printed_and_checked() {
+    let directory = TempDir::new().unwrap();
+    let printed = dormouse(&["cluster-key"], &directory);
+    assert!(printed.status.success() && printed.stderr.is_empty(), "{}", text(&printed));
+    let pem = String::from_utf8(printed.stdout).unwrap();
+    assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----"));
+    assert_ne!(pem.as_bytes(), dormouse(&["cluster-key"], &directory).stdout, "each is new");
+    write_key(directory.path(), &pem);
+    let path = directory.path().join("cluster.key");
+    ClusterKey::read(&path).unwrap().tls().unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(ClusterKey::read(&path).unwrap_err().to_string().contains("chmod 600"));
+    write_key(directory.path(), "-----BEGIN NONSENSE-----");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(ClusterKey::read(&path).unwrap_err().to_string().contains("dormouse cluster-key"));
+}
+
+#[test]
+fn a_node_without_its_other_settings_is_refused_with_advice() {
+    let directory = TempDir::new().unwrap();
+    for (args, advice) in [
+        (&["serve", "--node-address", "127.0.0.1:0"][..], "pass --cluster-key"),
+        (&["serve", "--cluster-key", "cluster.key"], "pass --node-address"),
+        (&["check", "--node-address", "127.0.0.1:1", "--cluster-key", "cluster.key"], "pass --store"),
+        (
+            &["check", "--node-address", "0.0.0.0:1", "--cluster-key", "x", "--store", "postgres://a/b"],
+            "cluster.listen",
+        ),
+    ] {
+        let refused = dormouse(args, &directory);
+        assert!(!refused.status.success() && text(&refused).contains(advice), "{args:?}: {}", text(&refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_reads_the_key_and_names_the_address() {
+    let nodes = Nodes::start(1, CONFIG).await;
+    let directory = nodes.node(0).directory.clone();
+    let file = directory.path().join("dormouse.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let checked = command.args(["check", "--config"]).arg(file).env("DORMOUSE_STORE", &nodes.database.url);
+    let checked = checked.output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked));
+    assert!(text(&checked).contains("cluster.key is good"), "{}", text(&checked));
+    assert!(node_address(nodes.node(0)).starts_with("127.0.0.1:"));
+}
