@@ -25,7 +25,9 @@ mod killing;
 mod leaving;
 mod linking;
 mod nodes;
+mod pausing;
 mod starting;
 mod talking;
+mod timers;
 
 use databases::store_of;

@@ -98,6 +98,11 @@ impl Far {
         Far(Arc::new(Inner { me, tls, bounds, membership, runtime, metrics, links, owners, next_socket }))
     }
 
+    /// Whether a room should be at this node.
+    pub(super) fn is_place(&self, address: &Address) -> bool {
+        self.0.place(address) == Some(self.0.me.node)
+    }
+
     /// Ends all links: this node ends, and its clients have gone.
     pub(super) fn close(&self) {
         let slots = std::mem::take(&mut *self.0.links.lock());
@@ -120,11 +125,7 @@ impl Peers for Far {
         let living = self.0.membership.living();
         let me = self.0.me.node;
         let remembered = self.0.owners.get(address).filter(|owner| living.iter().any(|row| row.node.0 == *owner));
-        let place = || {
-            let nodes = living.iter().filter(|row| !row.is_leaving).map(|row| (row.node, row.address.as_str()));
-            Bucket::of(address).place(nodes).map(|node| node.0)
-        };
-        remembered.or_else(place).filter(|node| *node != me)
+        remembered.or_else(|| self.0.place(address)).filter(|node| *node != me)
     }
 
     fn found(&self, address: &Address, owner: u64) {
@@ -183,6 +184,13 @@ fn no_answer(error: &ConnectError) -> Option<&RequestError> {
 }
 
 impl Inner {
+    /// The node that should own a room, of those that live.
+    fn place(&self, address: &Address) -> Option<u64> {
+        let living = self.membership.living();
+        let nodes = living.iter().filter(|row| !row.is_leaving).map(|row| (row.node, row.address.as_str()));
+        Bucket::of(address).place(nodes).map(|node| node.0)
+    }
+
     /// Remembers where a room was, or was not.
     fn learn(&self, address: &Address, node: u64, error: Option<&RequestError>) {
         match error {

@@ -1,6 +1,7 @@
 //! This process as a node of a cluster: it listens for links, opens links, and ends them in order. The host starts it
 //! after the rooms.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::far::Far;
 use super::link::{Bounds, Greeting, Tls, listen};
-use super::members::BEAT_MS;
+use super::members::{BEAT_MS, Row};
 use super::metrics::Metrics;
 use super::near::{Accepts, Near};
 use crate::clock;
@@ -21,6 +22,9 @@ use crate::store::{Hint, Membership};
 /// How long it takes until the other nodes know that this one ends: its next beat, and their next readings.
 const KNOWN_AFTER: Duration = Duration::from_millis(2 * BEAT_MS + 100);
 
+/// The pause before the timers of a node that has ended are asked for again.
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
+
 /// A node.
 pub struct Node {
     membership: Membership,
@@ -28,6 +32,8 @@ pub struct Node {
     near: Arc<Near>,
     metrics: Arc<Metrics>,
     listening: JoinHandle<()>,
+    /// Takes over the timers of nodes that end.
+    following: JoinHandle<()>,
     address: String,
 }
 
@@ -43,7 +49,8 @@ impl Node {
         let near = Arc::new(Near::new(rooms.clone(), metrics.clone(), max_events));
         let accepts = Arc::new(Accepts(near.clone()));
         let listening = tokio::spawn(listen(listener, tls, bounds, me, accepts.clone(), accepts));
-        Node { membership, far, near, metrics, listening, address }
+        let following = tokio::spawn(follow(rooms.clone(), far.clone(), membership.clone()));
+        Node { membership, far, near, metrics, listening, following, address }
     }
 
     /// The number of this node.
@@ -74,6 +81,7 @@ impl Node {
     /// Ends all links. Call it when the rooms have ended.
     pub fn close(&self) {
         self.listening.abort();
+        self.following.abort();
         self.near.close();
         self.far.close();
     }
@@ -93,6 +101,33 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Takes over the timers of rooms that no node runs any more, whenever a node has ended.
+async fn follow(rooms: Rooms, far: Arc<Far>, membership: Membership) {
+    let mut changes = membership.changes();
+    let named = |living: &[Row]| living.iter().map(|row| row.node).collect::<BTreeSet<_>>();
+    let mut before = named(&changes.borrow_and_update());
+    while changes.changed().await.is_ok() {
+        let now = named(&changes.borrow_and_update());
+        let has_ended = !before.is_subset(&now);
+        before = now;
+        // A database that does not answer is asked again, until another node ends.
+        while has_ended && !changes.has_changed().unwrap_or(true) {
+            let (rooms, far) = (rooms.clone(), far.clone());
+            let taken = tokio::task::spawn_blocking(move || rooms.take_over_timers(|address| far.is_place(address)));
+            match taken.await {
+                Ok(Ok(0)) => break,
+                Ok(Ok(taken)) => {
+                    tracing::info!(rooms = taken, "rooms with timers or posts were taken over");
+                    break;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the timers of a node that has ended are taken over later"),
+                Err(_) => return,
+            }
+            clock::sleep(TAKE_OVER_PAUSE).await;
+        }
     }
 }
 

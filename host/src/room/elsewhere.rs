@@ -13,13 +13,29 @@ use super::peers::{Answers, FarSeat, Peers};
 use super::posts::PostId;
 use super::seat::Seat;
 use super::shared::Shared;
-use crate::model::{Address, Client, PostNumber, Request, Response, User};
+use crate::clock;
+use crate::model::{Address, Client, PostNumber, Request, Response, StorageFailed, User};
 
 impl Rooms {
     /// Sets the way to rooms of other nodes, once.
     pub fn set_peers(&self, peers: Arc<dyn Peers>) {
         // A second cluster would be a bug of the host, and the first one stays.
         let _ = self.0.peers.set(peers);
+    }
+
+    /// Another node has ended: its sleeping rooms with timers and posts have to wake somewhere. Reads all such rooms and
+    /// takes those that are `mine`; one that runs at another node is left to that when it wakes. It blocks on the store.
+    /// Returns how many it took.
+    pub fn take_over_timers(&self, mine: impl Fn(&Address) -> bool) -> Result<usize, StorageFailed> {
+        let offset = self.0.timeline.offset();
+        let mut taken = 0;
+        for (address, at) in self.0.store.rooms_to_wake()? {
+            if self.0.namespaces.contains_key(address.namespace()) && mine(&address) {
+                self.0.timer_queue.set(&address, None, clock::shifted(at, -offset));
+                taken += 1;
+            }
+        }
+        Ok(taken)
     }
 
     /// Asks a room of this node to accept a client of another node.
