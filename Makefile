@@ -109,10 +109,9 @@ durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
 		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),$(DURABILITY_TESTS))
 
-# The simulation runs five times as many seeds with optimisation.
 model: setup ## Simulate rooms on several machines with SEEDS=1000000 random seeds; SEED=1 names the first
 	DORMOUSE_TEST_SEED=$(or $(SEED),$(shell date +%s%N)) DORMOUSE_TEST_ROUNDS=$(SEEDS) \
-		cargo test --config profile.dev.package.dormouse.opt-level=2 --workspace --exclude unruly --test component -- --nocapture ownership::no_fault
+		cargo test --package dormouse-ownership --test ownership -- --nocapture no_fault
 
 postgres: setup ## Test the SQL with COMMITS=1000000 commits on servers of PostgreSQL that the tests start
 	DORMOUSE_TEST_COMMITS=$(COMMITS) cargo test --workspace --exclude unruly --test store -- --nocapture $(ARGS)

@@ -14,7 +14,6 @@ mod hostile_components;
 mod layers;
 mod members;
 mod outbound;
-mod ownership;
 mod personal_data;
 mod sandbox;
 mod supply_chain;

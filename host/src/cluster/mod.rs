@@ -4,7 +4,8 @@
 //! change the room, and cannot prove that it may speak. This module knows no SQL and no guest.
 //! `docs/cluster-model.md` says what is promised and how it is checked.
 //!
-//! [`ownership`] has the rules of owners and [`members`] those of who lives, which `store/postgres/driver` runs. [`place`]
+//! [`ownership`] has the rules of owners and [`members`] those of who lives, which `store/postgres/driver` runs; the
+//! simulation in `tests/ownership` runs several owners. [`place`]
 //! says where a room should be, and [`link`] connects nodes. `far` has the rooms of other nodes for the clients of this
 //! one, `near` has the clients of other nodes in the rooms of this one, and `node` starts and ends both. Rooms reach
 //! `far` through [`Peers`](crate::room::Peers), and only for a room that is not here.

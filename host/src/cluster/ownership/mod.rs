@@ -3,7 +3,7 @@
 //!
 //! Both take one input at a time and answer with effects. They have no clock, no lock and no I/O: time, random numbers
 //! and answers of the database are passed in. A driver carries out the effects in their order, runs the turns of rooms
-//! and keeps their outputs and sockets. `tests/component/ownership` is such a driver, with a database and a network
+//! and keeps their outputs and sockets. `tests/ownership` is such a driver, with a database and a network
 //! that break.
 //!
 //! - **Invariant: one statement of a room is in flight at a time.** So its commits cannot overtake each other.

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use dormouse::cluster::ownership::{Answer, Down, Input, LaneId, NodeId, Peer, RoomId, SocketId, StatementId, Up};
+use dormouse_ownership::ownership::{Answer, Down, Input, LaneId, NodeId, Peer, RoomId, SocketId, StatementId, Up};
 
 use super::broken::Broken;
 use super::client::{Client, Frame, FromClient, ToClient};

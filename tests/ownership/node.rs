@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use dormouse::cluster::ownership::{
+use dormouse_ownership::ownership::{
     Answer, Cached, Config, Down, Edge, EdgeEffect, EdgeInput, Effect, Ended, Fence, Input, LaneId, NodeId, Owner,
     Peer, RoomId, Rows, SocketId, Statement, StatementId, Tenure, To, Up,
 };

@@ -18,9 +18,8 @@ use broken::Broken;
 use judge::{Promise, Violation};
 use world::World;
 
-/// Seeds in a run without an environment: as many as fit into about 20 s of two cores without optimisation. `make model`
-/// runs a million.
-const SEEDS: u64 = 4_000;
+/// Seeds in a run without an environment: as many as fit into about 20 s of two cores. `make model` runs a million.
+const SEEDS: u64 = 20_000;
 
 /// The seeds in which each broken rule must be found.
 const BROKEN_SEEDS: u64 = 2_000;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use dormouse::cluster::ownership::{
+use dormouse_ownership::ownership::{
     Answer, Claimed, Commit, Fence, NodeId, Proof, Resolved, RoomId, Rows, Statement, StatementId,
 };
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
-use dormouse::cluster::ownership::{NodeId, SocketId};
+use dormouse_ownership::ownership::{NodeId, SocketId};
 
 use super::database::{Entry, Id};
 use super::judge::Promise;
