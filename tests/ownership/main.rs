@@ -9,6 +9,7 @@ mod database;
 mod judge;
 mod node;
 mod random;
+mod rounds;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

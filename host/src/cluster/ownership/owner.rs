@@ -299,6 +299,8 @@ struct Lane {
     waits_for_tick: bool,
     /// Open rooms with turns that were not sent.
     dirty: BTreeSet<RoomId>,
+    /// The room with which the next round begins, after one that had no place for it.
+    next: Option<RoomId>,
     in_doubt: BTreeSet<RoomId>,
 }
 
@@ -842,13 +844,18 @@ impl Owner {
                 effects,
             );
         }
+        // Else rooms that are always busy would keep those behind them from ever being sent.
+        let first = lane.next.take().unwrap_or(RoomId(0));
+        let waiting = lane.dirty.range(first..).chain(lane.dirty.range(..first)).copied().take(STATEMENT_ROOMS + 1);
+        let waiting = waiting.collect::<Vec<_>>();
         let (mut commits, mut proofs, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
-        for room in lane.dirty.iter().copied().take(STATEMENT_ROOMS).collect::<Vec<_>>() {
+        for room in waiting {
             let Some(open) = self.open_room(room) else { continue };
-            if open.is_alone && !rooms.is_empty() {
-                continue;
-            }
             let is_alone = open.is_alone;
+            if rooms.len() == STATEMENT_ROOMS || (is_alone && !rooms.is_empty()) {
+                self.lane(id).next = Some(room);
+                break;
+            }
             if open.sent.is_none() {
                 let last = open.turns.back().copied().unwrap_or(open.confirmed);
                 open.sent = Some(last);
