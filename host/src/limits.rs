@@ -88,6 +88,10 @@ pub const RESPONSE_HEADERS: usize = 64;
 /// The most rooms of one statement to the database: their rows are sent and locked together.
 pub const STATEMENT_ROOMS: usize = 1_000;
 
+/// The most commits and proofs of all rooms that are on their way to a database. Then rooms wait, as they do at
+/// `commit_queue_bytes`: a proof has no bytes, and takes some hundred of memory.
+pub const DATABASE_TURNS: usize = 65_536;
+
 /// How long a room may take to move to another node, in milliseconds, and then how long its edges may take to follow:
 /// its sockets wait meanwhile. It is about ten times what a busy database takes for one statement.
 pub const HAND_OVER_MS: u64 = 2_000;

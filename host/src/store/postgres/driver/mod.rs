@@ -126,7 +126,7 @@ impl Truth for PostgresTruth {
     }
 
     fn prove(&self, proof: Proof) -> Result<(), CommitError> {
-        self.shared.queue.push(Request::Prove(proof))
+        self.shared.queue.prove(proof)
     }
 
     fn let_go(&self, owner: &Owner) {

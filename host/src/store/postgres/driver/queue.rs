@@ -1,5 +1,9 @@
-//! The requests of rooms to the thread of the driver. It knows how many bytes of commits wait, and nothing of what
-//! happens to them. Rooms fill it from any thread.
+//! The requests of rooms to the thread of the driver. It knows how many turns are on their way and how many bytes they
+//! have, and nothing of what happens to them. Rooms fill it from any thread.
+//!
+//! It refuses nothing while it is open: a room asks whether it [is behind](Queue::is_behind) before each turn, and then
+//! waits. So it has at most [`DATABASE_TURNS`] turns and those that rooms had begun. A room that opens or closes has
+//! one request for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, oneshot};
 
 use crate::cluster::ownership::Tenure;
+use crate::limits::DATABASE_TURNS;
 use crate::lock::Lock;
 use crate::model::Address;
 use crate::store::commit::{Commit, Proof};
@@ -45,7 +50,9 @@ pub(super) enum Request {
 pub(super) struct Queue {
     waiting: Lock<Waiting>,
     filled: Notify,
-    /// Bytes that were submitted and are not confirmed yet.
+    /// Commits and proofs that were submitted and are not confirmed yet.
+    turns: AtomicUsize,
+    /// Their bytes.
     bytes: AtomicUsize,
     max_bytes: usize,
     emptied: Notify,
@@ -76,6 +83,7 @@ impl Queue {
         Queue {
             waiting: Lock::default(),
             filled: Notify::new(),
+            turns: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             max_bytes,
             emptied: Notify::new(),
@@ -85,12 +93,21 @@ impl Queue {
     }
 
     pub(super) fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        // Counted first: the thread may be done with it before this returns.
         let bytes = commit.bytes();
+        self.push_turn(Request::Commit(commit), bytes)
+    }
+
+    pub(super) fn prove(&self, proof: Proof) -> Result<(), CommitError> {
+        self.push_turn(Request::Prove(proof), 0)
+    }
+
+    fn push_turn(&self, request: Request, bytes: usize) -> Result<(), CommitError> {
+        // Counted first: the thread may be done with it before this returns.
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let pushed = self.push(Request::Commit(commit));
+        let pushed = self.push(request);
         if pushed.is_err() {
-            self.done(bytes);
+            self.done(1, bytes);
         }
         pushed
     }
@@ -123,15 +140,19 @@ impl Queue {
         }
     }
 
-    /// Bytes were confirmed, or will never be.
-    pub(super) fn done(&self, bytes: usize) {
+    /// So many turns, with so many bytes, were confirmed, or will never be.
+    pub(super) fn done(&self, turns: usize, bytes: usize) {
         // After the end nothing is counted any more.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes)));
+        let less = |count: &AtomicUsize, by| {
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(by)));
+        };
+        less(&self.turns, turns);
+        less(&self.bytes, bytes);
         self.emptied.notify_waiters();
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) > self.max_bytes
+        self.bytes.load(Ordering::Relaxed) > self.max_bytes || self.turns.load(Ordering::Relaxed) > DATABASE_TURNS
     }
 
     pub(super) async fn caught_up(&self) {
@@ -182,9 +203,36 @@ impl Queue {
             std::mem::take(&mut waiting.requests)
         };
         // Nothing is on its way, so no room may wait for the queue to shrink.
+        self.turns.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.emptied.notify_waiters();
         self.answered.notify_waiters();
         requests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::commit::Awaited;
+
+    #[tokio::test]
+    async fn rooms_wait_while_too_many_turns_without_bytes_are_on_their_way() {
+        let queue = Arc::new(Queue::new(1));
+        for _ in 0..=DATABASE_TURNS {
+            assert!(!queue.is_behind());
+            queue.commit(Commit::of_store(Vec::new(), Awaited::new().0)).unwrap();
+        }
+        assert!(queue.is_behind());
+        let waits = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.caught_up().await }
+        });
+        queue.done(1, 0);
+        waits.await.unwrap();
+        assert!(!queue.is_behind());
+        assert_eq!(queue.take().await.len(), DATABASE_TURNS + 1);
     }
 }

@@ -270,7 +270,7 @@ impl Worker {
                 self.state.lanes.entry((self.lane_of)(id)).or_default().backlog.push_back(id);
             }
             (Err(error), _) => {
-                self.shared.queue.done(turn.bytes);
+                self.shared.queue.done(1, turn.bytes);
                 if let Some(notify) = turn.notify {
                     refuse(&*notify.listener, &error);
                 }
@@ -287,7 +287,7 @@ impl Worker {
         let done = {
             let (shared, listener) = (shared.clone(), listener.clone());
             Box::new(move |outcome: Result<(), String>| {
-                shared.queue.done(bytes);
+                shared.queue.done(1, bytes);
                 match outcome {
                     Ok(()) => confirm(vec![(receipt, listener)]),
                     Err(problem) => refuse(&*listener, &CommitError::Refused(problem)),
@@ -295,7 +295,7 @@ impl Worker {
             })
         };
         if !self.links.run(None, Job::Write { records, done }) {
-            shared.queue.done(bytes);
+            shared.queue.done(1, bytes);
             refuse(&*listener, &CommitError::Refused("too many writes wait for the database".into()));
         }
     }
@@ -596,7 +596,7 @@ impl Worker {
                 }
                 room.is_stored = !is_deleted;
             }
-            // The bytes of a turn whose room was told that it failed do not wait any more.
+            // A turn whose room was told that it failed does not count any more.
             if let Some(Notify { receipt, listener, owner }) = turn.notify {
                 released.bytes += turn.bytes;
                 released.listeners.push((receipt, listener));
@@ -631,8 +631,8 @@ impl Worker {
                 self.cache_failed(&error);
             }
         }
-        if bytes > 0 {
-            self.shared.queue.done(bytes);
+        if !listeners.is_empty() {
+            self.shared.queue.done(listeners.len(), bytes);
         }
         drop(owners);
         confirm(listeners);
@@ -676,15 +676,14 @@ impl Worker {
         if let Some(lane) = self.state.lanes.get_mut(&lane) {
             lane.bytes -= turns.iter().take(known).map(|turn| turn.bytes).sum::<usize>();
         }
-        let bytes = turns.iter().filter(|turn| turn.notify.is_some()).map(|turn| turn.bytes).sum();
+        // The owners are dropped before their rooms are told, so that those can be opened again.
+        let told = turns.into_iter().filter_map(|turn| Some((turn.bytes, turn.notify?.listener))).collect::<Vec<_>>();
         // Its turns may be stored or not.
         if let Err(error) = self.cache.0.write(vec![records::no_room(&address)]) {
             self.cache_failed(&error);
         }
-        self.shared.queue.done(bytes);
-        // The owners are dropped before their rooms are told, so that those can be opened again.
-        let told = turns.into_iter().filter_map(|turn| Some(turn.notify?.listener)).collect::<Vec<_>>();
-        for listener in told {
+        self.shared.queue.done(told.len(), told.iter().map(|(bytes, _)| bytes).sum());
+        for (_, listener) in told {
             refuse(&*listener, &error);
         }
         if let Log::Open(Some(listener)) = log {
@@ -747,7 +746,7 @@ impl Worker {
                 room.log = Log::Ended(error.clone());
             }
         }
-        self.shared.queue.done(bytes);
+        self.shared.queue.done(told.len(), bytes);
         for listener in told {
             refuse(&*listener, &error);
         }
