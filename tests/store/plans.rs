@@ -1,17 +1,8 @@
 //! The plans of the statements on the hot path: they look rows up, and hash the set of rooms that a round changes.
 
-use dormouse::store::postgres::Purpose;
+use dormouse::store::postgres::{Purpose, sql};
 
 use crate::harness::Server;
-
-const ROUND_ENTRIES: &str = include_str!("../../host/src/store/postgres/sql/round_entries.sql");
-const ROUND_ALL: &str = include_str!("../../host/src/store/postgres/sql/round_all.sql");
-const CLAIM: &str = include_str!("../../host/src/store/postgres/sql/claim.sql");
-const INSERT: &str = include_str!("../../host/src/store/postgres/sql/insert.sql");
-const READ: &str = include_str!("../../host/src/store/postgres/sql/read.sql");
-const RESOLVE: &str = include_str!("../../host/src/store/postgres/sql/resolve.sql");
-const LET_GO: &str = include_str!("../../host/src/store/postgres/sql/let_go.sql");
-const WRITE: &str = include_str!("../../host/src/store/postgres/sql/write.sql");
 
 /// The generic plan of a statement, in a session that has the options of a lane.
 async fn plan(admin: &tokio_postgres::Client, statement: &str) -> String {
@@ -43,7 +34,9 @@ async fn statements_look_rows_up_whether_their_tables_are_empty_or_full() {
             admin.batch_execute(fill).await.unwrap();
         }
         admin.batch_execute(&format!("ANALYZE {tables}")).await.unwrap();
-        for statement in [ROUND_ENTRIES, ROUND_ALL, CLAIM, INSERT, READ, RESOLVE, LET_GO, WRITE] {
+        let (all, write) = (sql::round_all(), sql::write());
+        let others = [sql::CLAIM, sql::INSERT, sql::READ, sql::RESOLVE, sql::LET_GO, &write];
+        for statement in [sql::ROUND_ENTRIES, &all].into_iter().chain(others) {
             let plan = plan(&admin, statement).await;
             for slow in ["Seq Scan", "Index Scan using", "Index Only Scan", "Hash Join", "Merge Join", "Memoize"] {
                 assert!(!plan.contains(slow), "{slow} in\n{plan}");
@@ -52,7 +45,7 @@ async fn statements_look_rows_up_whether_their_tables_are_empty_or_full() {
             let scans = plan.matches("Bitmap Index Scan").count();
             assert_eq!(scans, plan.matches("Index Cond").count(), "\n{plan}");
         }
-        for (statement, sets) in [(ROUND_ENTRIES, 2), (ROUND_ALL, 10)] {
+        for (statement, sets) in [(sql::ROUND_ENTRIES, 2), (&all, 10)] {
             let plan = plan(&admin, statement).await;
             assert_eq!(plan.matches("hashed SubPlan").count(), sets, "\n{plan}");
             // Rooms are locked in the order in which they are sent.
@@ -62,7 +55,7 @@ async fn statements_look_rows_up_whether_their_tables_are_empty_or_full() {
             assert!(lines[2].contains("Bitmap Heap Scan on rooms"), "\n{plan}");
         }
         // Without `IS TRUE` the planner makes a join of it.
-        let joined = plan(&admin, &ROUND_ENTRIES.replace("IS TRUE", "")).await;
+        let joined = plan(&admin, &sql::ROUND_ENTRIES.replace("IS TRUE", "")).await;
         assert!(!joined.contains("hashed SubPlan"), "\n{joined}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dormouse::cluster::ownership::{Answer, Commit, NodeId, RoomId, Rows, Statement};
 use dormouse::store::Record;
-use dormouse::store::postgres::Contents;
+use dormouse::store::postgres::{Contents, sql};
 use tokio_postgres::{Client, Statement as Prepared};
 
 use crate::harness::{Database, Server, until};
@@ -27,7 +27,7 @@ struct Unfenced {
 
 impl Unfenced {
     async fn new(database: &Database) -> Self {
-        let sql = include_str!("../../host/src/store/postgres/sql/round_entries.sql");
+        let sql = sql::ROUND_ENTRIES;
         let fence = " AND r.epoch = i.epoch AND r.token = i.token AND r.number = i.base";
         assert!(sql.contains(fence));
         let client = database.admin().await;
@@ -53,8 +53,8 @@ impl Unfenced {
         }
         let (none, nothing) = (Vec::<i64>::new(), Vec::<&[u8]>::new());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
-            &ids, &epochs, &tokens, &bases, &numbers, &bytes, &rows, &keys, &values, &none, &nothing, &none, &none,
-            &none, &none, &bytes,
+            &rows, &keys, &values, &none, &nothing, &ids, &epochs, &tokens, &bases, &numbers, &bytes, &bytes, &none,
+            &none, &none, &none,
         ];
         let rows = match self.client.query(&self.statement, &parameters).await {
             Ok(rows) => rows,

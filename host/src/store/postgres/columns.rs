@@ -10,7 +10,7 @@ use crate::store::records::{self, Parsed};
 /// A parameter of a statement.
 pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// How many parameters the content of rooms has: `$1` to `$28` of `sql/write.sql`.
+/// How many parameters the content of rooms has: `$1` to `$28` of `sql/content.sql`.
 pub(super) const PARAMETERS: usize = 28;
 
 /// The entries, timers, posts and accepted posts of rooms, and records of the store, each to write or to remove. A key

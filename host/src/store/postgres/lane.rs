@@ -13,6 +13,7 @@ use super::columns::{Content, Parameter, saturated};
 use super::connect::{ConnectError, Connection, HostFailure, Purpose, connect};
 use super::failure::{Failure, describe, failure};
 use super::round::{Contents, Part, RowId, Unfit, parts, row};
+use super::sql;
 use super::target::Target;
 use crate::cluster::ownership::{Answer, Claimed, Commit, Fence, NodeId, Proof, Resolved, RoomId, Rows, Statement};
 use crate::store::records::{self, Parsed};
@@ -236,14 +237,14 @@ impl Lane {
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         Ok(Statements {
-            insert: client.prepare(include_str!("sql/insert.sql")).await?,
-            claim: client.prepare(include_str!("sql/claim.sql")).await?,
-            read: client.prepare(include_str!("sql/read.sql")).await?,
-            round_entries: client.prepare(include_str!("sql/round_entries.sql")).await?,
-            round_all: client.prepare(include_str!("sql/round_all.sql")).await?,
-            resolve: client.prepare(include_str!("sql/resolve.sql")).await?,
-            let_go: client.prepare(include_str!("sql/let_go.sql")).await?,
-            write: client.prepare(include_str!("sql/write.sql")).await?,
+            insert: client.prepare(sql::INSERT).await?,
+            claim: client.prepare(sql::CLAIM).await?,
+            read: client.prepare(sql::READ).await?,
+            round_entries: client.prepare(sql::ROUND_ENTRIES).await?,
+            round_all: client.prepare(&sql::round_all()).await?,
+            resolve: client.prepare(sql::RESOLVE).await?,
+            let_go: client.prepare(sql::LET_GO).await?,
+            write: client.prepare(&sql::write()).await?,
         })
     }
 }
@@ -459,11 +460,10 @@ impl Unfenced {
 
     fn parameters(&self) -> Vec<Parameter<'_>> {
         let mut parameters = self.content.parameters().to_vec();
-        let rooms = &self.rooms;
-        let columns: [Parameter<'_>; 6] =
-            [&rooms.id, &rooms.namespace, &rooms.name, &rooms.number, &rooms.bytes, &rooms.generation];
-        parameters.extend(columns);
-        parameters.extend([&self.removed as Parameter<'_>, &rooms.data_version]);
+        let ImportedRooms { id, namespace, name, number, bytes, generation, data_version } = &self.rooms;
+        let rooms: [Parameter<'_>; 7] = [id, namespace, name, number, bytes, generation, data_version];
+        parameters.extend(rooms);
+        parameters.push(&self.removed);
         parameters
     }
 }

@@ -21,6 +21,7 @@ mod promises;
 mod reader;
 mod round;
 mod schema;
+pub mod sql;
 mod target;
 mod tls;
 

@@ -144,18 +144,18 @@ impl Part {
     /// The parameters of `sql/round_entries.sql`, or else of `sql/round_all.sql`.
     pub(super) fn parameters(&self) -> Vec<Parameter<'_>> {
         let proofs = &self.proofs;
-        let mut parameters = self.rooms.parameters().to_vec();
-        parameters.push(&self.room_bytes);
+        let mut parameters = Vec::new();
         if self.has_entries_only() {
             parameters.extend(self.content.entries());
         } else {
             parameters.extend(self.content.parameters());
         }
+        parameters.extend(self.rooms.parameters());
+        parameters.extend([&self.room_bytes as Parameter<'_>, &self.data_versions]);
         parameters.extend([&proofs.0, &proofs.1, &proofs.2, &proofs.3].map(|column| column as Parameter<'_>));
         if !self.has_entries_only() {
             parameters.extend(self.gone.parameters());
         }
-        parameters.push(&self.data_versions);
         parameters
     }
 }
