@@ -219,23 +219,28 @@ impl Server {
         }
     }
 
+    /// The value of a counter, named with its labels; 0 if there is none yet.
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        let metrics = self.metrics().await;
+        let value =
+            metrics.lines().find_map(|line| line.strip_prefix("dormouse_")?.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0)
+    }
+
+    async fn metrics(&self) -> String {
+        let metrics = request(self.admin_address(), Method::GET, "/metrics", &[], "").await;
+        String::from_utf8(metrics.body.into()).expect("it is text")
+    }
+
     /// Waits until a counter, named with its labels, has at least this value.
     pub(crate) async fn wait_for_count(&self, name: &str, at_least: u64) {
-        let counted = async || {
-            let metrics = request(self.admin_address(), Method::GET, "/metrics", &[], "").await;
-            let metrics = String::from_utf8(metrics.body.into()).expect("it is text");
-            let count = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix("dormouse_")?.strip_prefix(name)?.trim().parse().ok());
-            (count.unwrap_or(0), metrics)
-        };
         let enough = async {
-            while counted().await.0 < at_least {
+            while self.count(name).await < at_least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         if tokio::time::timeout(TEST_TIMEOUT, enough).await.is_err() {
-            panic!("it never counted {at_least} of {name}:\n{}", counted().await.1);
+            panic!("it never counted {at_least} of {name}:\n{}", self.metrics().await);
         }
     }
 

@@ -301,7 +301,7 @@ async fn counts(server: &impl ServerUnderTest, room: &str) -> Counts {
 }
 
 /// All messages of a chat room.
-async fn stored(server: &impl ServerUnderTest, room: &str) -> Vec<Value> {
+pub(crate) async fn stored(server: &impl ServerUnderTest, room: &str) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let after = all.last().map_or(0, checker::number);

@@ -1,5 +1,6 @@
 //! The real server with its rooms in a real PostgreSQL: what it promises there, and the tests of `tests/e2e` about
-//! durability, timers, posts, hibernation and limits once more.
+//! everything that is stored once more: durability, timers, posts, usage, exports and imports, data of users, deploys and
+//! migrations, and limits.
 //!
 //! The tests need the server programs of PostgreSQL, and fail without them. Each data directory has a database.
 #![expect(clippy::disallowed_methods, reason = "tests measure time, make files and choose at random")]
@@ -22,6 +23,7 @@ mod seeds;
 mod workload;
 
 mod command_line;
+mod failover;
 mod moving;
 mod serving;
 

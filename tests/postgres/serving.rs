@@ -13,7 +13,7 @@ use crate::harness::{Server, TEST_TIMEOUT, within};
 use crate::seeds::{random_choices, rounds, seed};
 use crate::workload::{Process, Workload};
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 hibernate_after = "20ms"
 [namespaces.ROOMS]
 component = "builtin:chat-room"
@@ -22,7 +22,8 @@ component = "caller.wasm"
 calls = ["PRESENCE"]
 "#;
 
-fn directory() -> Arc<TempDir> {
+/// A directory with the components of [`CONFIG`].
+pub(crate) fn directory() -> Arc<TempDir> {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).expect("a file");
@@ -170,26 +171,4 @@ async fn after_patience_clients_are_asked_to_come_back_with_1013() {
     .await;
     ana.expect_text("welcome").await;
     ana.expect_reply("put tea cold; say stored", "stored").await;
-}
-
-#[tokio::test]
-async fn a_deleted_room_is_empty_and_its_entries_are_removed_from_the_database() {
-    let server = Server::unruly("").await;
-    let mut ana = server.join("lobby", "ana").await;
-    ana.expect_text("welcome").await;
-    ana.expect_reply("put tea hot; say stored", "stored").await;
-    let admin = server.admin_address();
-    let deleted = crate::harness::request(admin, Method::DELETE, "/rooms/ROOMS/lobby?force=true", &[], "").await;
-    assert_eq!(deleted.status, 200, "{deleted:?}");
-    let mut bo = server.join("lobby", "bo").await;
-    bo.expect_text("welcome").await;
-    bo.expect_reply("get tea", "tea=").await;
-}
-
-#[tokio::test]
-async fn a_backup_is_refused_with_advice() {
-    let server = Server::unruly("").await;
-    let answer = crate::harness::request(server.admin_address(), Method::GET, "/backup", &[], "").await;
-    assert_eq!(answer.status, 409);
-    assert!(String::from_utf8_lossy(&answer.body).contains("docs/postgres.md"), "{answer:?}");
 }

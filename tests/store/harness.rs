@@ -2,6 +2,7 @@
 //! directory and a port from the kernel, and ends with its test, or with the process of the tests.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -267,6 +268,11 @@ impl Server {
         processes
     }
 
+    /// The CPU time of its processes. That of processes that have ended is missing.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.processes().into_iter().map(|process| cpu_of(process.as_raw_nonzero().get().unsigned_abs())).sum()
+    }
+
     fn signal(&self, signal: Signal) {
         for process in self.processes() {
             let _ = kill_process(process, signal);
@@ -351,6 +357,16 @@ impl Drop for Server {
     }
 }
 
+/// The CPU time of the threads of a process.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let times = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(times.sum())
+}
+
 /// Starts a command on the thread that does not end before the tests.
 fn started(mut command: Command) -> Child {
     let (sender, receiver) = channel();
@@ -398,10 +414,41 @@ impl Database {
 
     /// The same database, on either of two servers.
     pub(crate) fn or_on(&self, other: &Server) -> Target {
-        target(&format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}", self.port, other.port, self.name))
+        target(&self.url_or_on(other))
+    }
+
+    /// The address of the same database, on either of two servers.
+    pub(crate) fn url_or_on(&self, other: &Server) -> String {
+        format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}", self.port, other.port, self.name)
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// All rooms, by `pg_dump`.
+    pub(crate) fn dump(&self) -> Vec<u8> {
+        let mut dump = self.tool("pg_dump");
+        let output = dump.args(["--schema=dormouse", "--format=custom"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    /// Puts a dump into this database, which has no schema yet.
+    pub(crate) fn restore(&self, dump: &[u8]) {
+        let mut restore = self.tool("pg_restore");
+        restore.args(["--exit-on-error", "--single-transaction"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut restore = restore.spawn().unwrap();
+        restore.stdin.take().unwrap().write_all(dump).unwrap();
+        let output = restore.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A program that asks this database.
+    fn tool(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.args(["--host=127.0.0.1", "--username=postgres", "--port", &self.port.to_string()]);
+        command.args(["--dbname", &self.name]);
+        command
     }
 }

@@ -4,6 +4,7 @@
 //! and use no server that runs already.
 #![expect(clippy::disallowed_methods, reason = "tests measure time, make files and choose at random")]
 
+#[expect(dead_code, reason = "tests/postgres uses the rest")]
 mod harness;
 mod judge;
 mod node;
