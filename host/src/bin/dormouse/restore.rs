@@ -85,6 +85,11 @@ impl Restore {
             let list = "`dormouse users erasures` lists them once the server runs";
             print::line(format_args!("erasures that need the id of their user again: {need_ids}; {list}"))?;
         }
+        if done == "restored" && std::env::var_os("DORMOUSE_STORE").is_some_and(|store| !store.is_empty()) {
+            print::line(
+                "nothing was restored into the database of DORMOUSE_STORE; `dormouse move` carries these rooms over",
+            )?;
+        }
         Ok(())
     }
 }

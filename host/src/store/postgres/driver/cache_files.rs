@@ -28,6 +28,12 @@ pub(super) fn check(data: &Path) -> Result<(), OpenError> {
     if has_embedded { Err(OpenError::Embedded(data.to_owned())) } else { Ok(()) }
 }
 
+/// Whether no server has used the data directory. One whose rooms were moved into the database is not new.
+pub(super) fn is_new(data: &Path) -> bool {
+    let is_there = |name: &&str| fs::symlink_metadata(data.join(name)).is_ok();
+    !places::is_moved(data) && !directory::BACKED_UP.iter().chain([&DIRECTORY]).any(is_there)
+}
+
 /// Opens the cache of this store, or makes an empty one. A cache of another store, or one that cannot be opened, is
 /// removed.
 pub(super) fn open(data: &Path, store: &str, cache_bytes: u64) -> Result<Cache, OpenError> {

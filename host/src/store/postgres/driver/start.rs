@@ -163,6 +163,14 @@ async fn open(
         let removed = setup.client().batch_execute(REMOVE_UNFINISHED_IMPORTS).await;
         removed.map_err(|error| database(describe(&error)))?;
     }
+    if !schema.is_new && cache_files::is_new(data) {
+        tracing::warn!(
+            data = %data.display(),
+            "the rooms were served with another data directory before. What that has of revocations, erasures of users, \
+             deployed components and the audit log is not in this one: copy revocations.json, erasures.json, audit.log \
+             and deployed from there or from a copy, else revoked users and tokens are let in again"
+        );
+    }
     let cache = cache_files::open(data, &schema.store, cache_bytes)?;
     let lane = |purpose| Lane::connect(target, purpose, me);
     let mut lanes = Vec::new();
