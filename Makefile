@@ -54,7 +54,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup packages-setup javascript javascript-engine engine-setup conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres failover lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup javascript javascript-engine engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -116,6 +116,10 @@ model: setup ## Simulate rooms on several machines with SEEDS=1000000 random see
 postgres: setup ## Test the SQL with COMMITS=1000000 commits on servers of PostgreSQL that the tests start
 	DORMOUSE_TEST_COMMITS=$(COMMITS) cargo test --workspace --exclude unruly --test store -- --nocapture $(ARGS)
 
+failover: setup ## Test docs/patroni.yml by hand: kill a primary and its machine under load. Needs root, patroni and etcd
+	cargo build --release --package dormouse
+	tests/patroni/failover.sh target/release/dormouse
+
 lint: setup client-setup packages-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
@@ -140,6 +144,9 @@ bench: setup ## Measure the time of a turn, a wake, a route and a commit
 
 instructions: setup ## Count the instructions of the hot path; fails if they differ from the known figures. Needs valgrind
 	cargo bench $(COUNTED) --workspace --exclude unruly --bench instructions
+
+postgres-bench: setup ## Measure rooms in PostgreSQL beside the embedded store, with an optimised host; takes five minutes
+	cargo test $(COUNTED) --workspace --exclude unruly --test postgres -- --ignored --nocapture figures
 
 soak: setup ## Run chats and reconnects for MINUTES=60, and check that memory and descriptors do not grow
 	cargo build --release --package dormouse
