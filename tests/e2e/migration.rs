@@ -15,10 +15,8 @@ use crate::admin::{command, failure, printed};
 use crate::command_line;
 use crate::deploy::{CONFIG, deploy, directory, join, roll_back, say, start, try_deploy, version, wait_for};
 use crate::harness::{Client, Server};
-use crate::operate::Tailing;
 use crate::room_files::{export, import};
 use crate::seeds::{random_choices, rounds, seed};
-use crate::telemetry::Collector;
 
 /// A version of the test component whose data has the version `data`.
 pub(crate) fn of_data(name: &str, word: &str, data: u32) -> Vec<u8> {
@@ -72,29 +70,6 @@ async fn a_room_is_migrated_once_before_the_first_event_with_new_code() {
     // The same version of the data.
     settle(&server, &of_data("v3", "good", 2)).await;
     assert_eq!(look(&server, "lobby").await["migrations"], json!([[0, 2]]));
-}
-
-#[tokio::test]
-async fn a_migration_is_in_the_tail_and_in_the_trace_of_its_turn() {
-    let collector = Collector::start().await;
-    let config = format!("{CONFIG}\n{}", collector.section(""));
-    let server = Server::in_directory(directory(&version("v1", "good")), &config).await;
-    let (mut ana, _) = join(&server, "lobby", "ana").await;
-    say(&mut ana, "one").await;
-    let mut tail = Tailing::open(&server, "?room=ROOMS/lobby").await;
-    deploy(&server, "ROOMS", &of_data("v2", "good", 2)).await;
-    ana.send("two").await;
-    ana.recv_type("numbered").await;
-    let migration: Value = serde_json::from_str(&tail.line().await).unwrap();
-    assert_eq!((&migration["type"], &migration["room"]), (&json!("migration"), &json!("ROOMS/lobby")), "{migration}");
-    assert_eq!((&migration["from"], &migration["to"]), (&json!(0), &json!(2)));
-    assert!(migration["cpuMicros"].as_u64() > Some(0), "{migration}");
-    let turn: Value = serde_json::from_str(&tail.line().await).unwrap();
-    assert_eq!((&turn["type"], &turn["event"]), (&json!("turn"), &json!("message")), "its turn comes next");
-    let migrated = collector.span("migrate", &[("dormouse.data.to", "2")]).await;
-    assert_eq!(migrated.attributes["dormouse.data.from"], "0");
-    let turn = collector.span("turn message", &[("dormouse.turn", "3")]).await;
-    assert_eq!((migrated.parent, migrated.trace), (turn.id, turn.trace));
 }
 
 #[tokio::test]

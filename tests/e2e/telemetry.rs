@@ -15,11 +15,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span, status};
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::deploy::{CONFIG, deploy, directory, join, say, version};
 use crate::harness::{BASE, Server, refusing_address, within};
+use crate::migration::of_data;
+use crate::operate::Tailing;
 use crate::outbound::{RemoteServer, caller_server, response, run_command};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -31,7 +34,7 @@ const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 const HANG: u16 = 0;
 
 /// A collector: a server that takes what an OpenTelemetry Collector takes.
-pub(crate) struct Collector {
+struct Collector {
     origin: String,
     seen: Arc<Mutex<Seen>>,
     /// The status of the answers, or [`HANG`].
@@ -46,21 +49,21 @@ struct Seen {
 
 /// A span as it arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Recorded {
-    pub(crate) trace: String,
-    pub(crate) id: String,
-    pub(crate) parent: String,
+struct Recorded {
+    trace: String,
+    id: String,
+    parent: String,
     state: String,
-    pub(crate) name: String,
+    name: String,
     kind: span::SpanKind,
     /// The text of its status, if that is an error.
     error: Option<String>,
-    pub(crate) attributes: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
     took: Duration,
 }
 
 impl Collector {
-    pub(crate) async fn start() -> Self {
+    async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
         let (seen, status) = (Arc::<Mutex<Seen>>::default(), Arc::new(AtomicU16::new(200)));
@@ -78,12 +81,12 @@ impl Collector {
     }
 
     /// The section of the configuration, with more settings.
-    pub(crate) fn section(&self, more: &str) -> String {
+    fn section(&self, more: &str) -> String {
         format!("[telemetry]\notlp = \"{}\"\n{more}\n", self.origin)
     }
 
     /// Waits for a span with this name and these attributes.
-    pub(crate) async fn span(&self, name: &str, with: &[(&str, &str)]) -> Recorded {
+    async fn span(&self, name: &str, with: &[(&str, &str)]) -> Recorded {
         let is_it = |span: &&Recorded| {
             span.name == name && with.iter().all(|(key, value)| span.attributes.get(*key).is_some_and(|it| it == value))
         };
@@ -101,7 +104,7 @@ impl Collector {
         }
     }
 
-    pub(crate) fn spans(&self) -> Vec<Recorded> {
+    fn spans(&self) -> Vec<Recorded> {
         self.seen.lock().unwrap().spans.clone()
     }
 
@@ -543,6 +546,29 @@ async fn a_shutdown_sends_the_spans_that_wait() {
     assert!(server.wait_for_exit().await.success());
     let names = collector.spans().into_iter().map(|span| span.name).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(names, ["POST ROOMS", "commit", "turn request", "wake"].map(str::to_owned).into());
+}
+
+#[tokio::test]
+async fn a_migration_is_in_the_tail_and_in_the_trace_of_its_turn() {
+    let collector = Collector::start().await;
+    let config = format!("{CONFIG}\n{}", collector.section(""));
+    let server = Server::in_directory(directory(&version("v1", "good")), &config).await;
+    let (mut ana, _) = join(&server, "lobby", "ana").await;
+    say(&mut ana, "one").await;
+    let mut tail = Tailing::open(&server, "?room=ROOMS/lobby").await;
+    deploy(&server, "ROOMS", &of_data("v2", "good", 2)).await;
+    ana.send("two").await;
+    ana.recv_type("numbered").await;
+    let migration: Value = serde_json::from_str(&tail.line().await).unwrap();
+    assert_eq!((&migration["type"], &migration["room"]), (&json!("migration"), &json!("ROOMS/lobby")), "{migration}");
+    assert_eq!((&migration["from"], &migration["to"]), (&json!(0), &json!(2)));
+    assert!(migration["cpuMicros"].as_u64() > Some(0), "{migration}");
+    let turn: Value = serde_json::from_str(&tail.line().await).unwrap();
+    assert_eq!((&turn["type"], &turn["event"]), (&json!("turn"), &json!("message")), "its turn comes next");
+    let migrated = collector.span("migrate", &[("dormouse.data.to", "2")]).await;
+    assert_eq!(migrated.attributes["dormouse.data.from"], "0");
+    let turn = collector.span("turn message", &[("dormouse.turn", "3")]).await;
+    assert_eq!((migrated.parent, migrated.trace), (turn.id, turn.trace));
 }
 
 #[tokio::test]
