@@ -57,7 +57,9 @@ class EngineWorld {
   }
 
   get timers(): Map<string, Timer> {
-    const timers = this.#room.timers().map((timer): [string, Timer] => [timer.name, { ...timer, payload: latin1(timer.payload) }]);
+    const timers = this.#room
+      .timers()
+      .map((timer): [string, Timer] => [timer.name, { ...timer, payload: latin1(timer.payload) }]);
     return new Map(timers);
   }
 
@@ -190,7 +192,8 @@ export class EngineRoom {
         }
       });
     } catch (error) {
-      if (error instanceof EngineFailure) throw new TurnFailure(withoutStack(error.message).replace(/^the room returned an error: (wake: )?/, ""));
+      if (error instanceof EngineFailure)
+        throw new TurnFailure(withoutStack(error.message).replace(/^the room returned an error: (wake: )?/, ""));
       throw error;
     } finally {
       for (const client of closed) this.leave(client, client.closed?.code, client.closed?.reason);
@@ -203,4 +206,3 @@ export class EngineRoom {
     if (eventId !== undefined) client.eventIds.push(eventId);
   }
 }
-
