@@ -244,6 +244,27 @@ fn a_file_that_is_no_engine_is_refused() {
 }
 
 #[test]
+fn a_handler_that_waits_for_a_later_turn_is_let_go_if_the_bundle_says_so() {
+    let mut room = room(
+        "import * as host from 'dormouse:host'; let go, soon = []; host.serve({ connect() {}, \
+         async message(socket, text) { \
+           if (text === 'wait') { host.send(socket, '\"begins\"'); await new Promise((done) => { go = done }); host.send(socket, '\"goes on\"') } \
+           else if (text === 'soon') { await new Promise((done) => soon.push(done)); host.send(socket, '\"soon\"') } \
+           else go() }, \
+         idle: () => { const [next, ...rest] = soon; soon = rest; next?.(); return next !== undefined }, \
+         unsettled: (event) => console.info('unsettled', event) })",
+    );
+    let ana = room.join("ana");
+    room.send(&ana, "soon");
+    assert_eq!(ana.received(), ["soon"], "`idle` has started more");
+    room.send(&ana, "wait");
+    assert_eq!(ana.received(), ["begins"], "the turn is kept without the rest");
+    assert!(room.log().iter().any(|line| line.contains("unsettled message")));
+    room.send(&ana, "go");
+    assert_eq!(ana.received(), ["goes on"]);
+}
+
+#[test]
 fn personal_data_and_migrations_are_exported_if_the_bundle_has_them() {
     let mut room = room(
         "import * as host from 'dormouse:host'; export default class { static dataVersion = 2; \

@@ -100,6 +100,15 @@ fn every_cloneable_value_comes_back_equal(mut room: TestRoom) {
     assert_eq!(json["numbers"][3], 1e21);
 }
 
+#[test]
+fn damaged_values_are_errors_that_a_script_can_catch() {
+    let mut room = room();
+    let (ana, _) = joined(&mut room);
+    for _ in 0..10 {
+        assert_eq!(ask(&mut room, &ana, "decode-damaged 1000"), "only errors");
+    }
+}
+
 fn a_close_names_who_has_left(mut room: TestRoom) {
     let (ana, bo) = joined(&mut room);
     room.leave(&ana);

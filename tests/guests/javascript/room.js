@@ -67,6 +67,23 @@ const commands = {
     const kept = self.twice[0] === self && self.twice[1] === self.twice && again instanceof Map;
     reply(sender, wrong.length === 0 && kept ? "equal" : `not equal: ${wrong.map(([name]) => name)}`);
   },
+  // Damaged values must be errors, whatever the damage is.
+  "decode-damaged": (sender, rounds) => {
+    const encoded = Object.values(values()).map((value) => host.encode(value));
+    let [read, refused] = [0, 0];
+    for (let round = 0; round < Number(rounds); round++) {
+      const bytes = encoded[round % encoded.length].slice(0, Math.random() < 0.2 ? round % 40 : undefined);
+      for (let hits = 0; hits < 3; hits++) bytes[Math.floor(Math.random() * bytes.length)] = Math.random() * 256;
+      try {
+        host.decode(bytes);
+        read++;
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        refused++;
+      }
+    }
+    reply(sender, read + refused === Number(rounds) && refused > 0 ? "only errors" : `${read} ${refused}`);
+  },
   random: (sender) => reply(sender, `${Math.random()} ${crypto.randomUUID()}`),
   clock: (sender) => {
     const start = Date.now();
