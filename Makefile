@@ -102,6 +102,9 @@ test: setup client-setup packages-setup javascript javascript-engine conformance
 	(cd components/javascript && npm test) || failed="$${failed:+$$failed, }the packages"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
+packages-engine: packages-setup ## Run the tests of the packages again, in the engine of rooms in JavaScript, with the binary built before
+	cd components/javascript && npm run build && DORMOUSE_BIN=$(CURDIR)/target/debug/dormouse node test.mjs --engine durable-objects/ room/ examples/
+
 fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
 	MAKE="$(MAKE)" tests/fresh.sh
 

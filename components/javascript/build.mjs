@@ -1,7 +1,7 @@
 // @ts-check
 /** Compiles the packages: `dist` of each has its modules, and types where it has none of its own. */
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
@@ -12,4 +12,10 @@ for (const name of ["durable-objects", "room", "test"]) {
   const tsc = ["node_modules/typescript/bin/tsc", "--project", `${name}/tsconfig.build.json`];
   execFileSync(process.execPath, tsc, { stdio: ["ignore", 2, 2] });
   cpSync("../../LICENSE", `${name}/LICENSE`);
+}
+
+// The types of the library name those of the host, which are no module of a package.
+cpSync("flat-host.d.ts", "room/dist/host.d.ts");
+for (const file of ["room/dist/index.d.ts", "room/dist/connected.d.ts"]) {
+  writeFileSync(file, `/// <reference path="./host.d.ts" />\n${readFileSync(file, "utf8")}`);
 }

@@ -10,7 +10,9 @@ declare class URL {
 
 declare class URLSearchParams {
   constructor(query?: string);
-  set(name: string, value: string): void;
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string): boolean;
   toString(): string;
   [Symbol.iterator](): IterableIterator<[string, string]>;
 }

@@ -3,6 +3,14 @@ import * as host from "dormouse:host";
 
 import { ClientError } from "./errors.js";
 
+/** The parameters of a query. */
+export interface Query extends Iterable<[string, string]> {
+  /** The first value of a parameter; `null` if there is none. */
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string): boolean;
+}
+
 /** One HTTP request. */
 export class Request {
   readonly method: string;
@@ -23,7 +31,7 @@ export class Request {
     this.#headers = request.headers;
   }
 
-  get query(): URLSearchParams {
+  get query(): Query {
     return new URLSearchParams(this.#query ?? "");
   }
 

@@ -3,7 +3,7 @@ export { type Call, call, type Calls } from "./calls.js";
 export { type Check, type Checked, is, type Schema, type StandardSchema } from "./check.js";
 export { access, context } from "./context.js";
 export { ClientError, Refusal } from "./errors.js";
-export { Request, Response } from "./http.js";
+export { type Query, Request, Response } from "./http.js";
 export { type Entry, List } from "./list.js";
 export { type Close, Room, type RoomClass, type Types } from "./room.js";
 export { serve } from "./serve.js";

@@ -1,9 +1,9 @@
 /** Makes a component from a source file, once for all tests of a process; finds the program `dormouse`. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** How a source file becomes a component. */
@@ -60,13 +60,17 @@ const execute = (command: string, args: string[]): void => {
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed:\n${stderr}${stdout}`);
 };
 
-/** `DORMOUSE_BIN`; else the one that the source around this package has built; else the one on the `PATH`. */
+/** `DORMOUSE_BIN`; else the one on the `PATH`; else the newest that the source around this package has built. */
 export const program = (): string => {
   const named = process.env["DORMOUSE_BIN"];
   if (named) return named;
-  const source = fileURLToPath(new URL("../../../../target", import.meta.url));
-  const made = ["release", "debug"]
-    .map((profile) => join(source, profile, "dormouse"))
-    .filter((path) => existsSync(path));
-  return made[0] ?? "dormouse";
+  const onPath = (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "dormouse"));
+  const target = fileURLToPath(new URL("../../../../target", import.meta.url));
+  const built = ["release", "debug"]
+    .map((profile) => join(target, profile, "dormouse"))
+    .filter((file) => existsSync(file));
+  built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  const found = [...onPath.filter((file) => existsSync(file)), ...built][0];
+  if (found) return found;
+  throw new Error("the program dormouse was not found: put it on the PATH, or name it with DORMOUSE_BIN");
 };
