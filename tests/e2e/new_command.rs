@@ -59,6 +59,37 @@ fn a_new_room_has_all_its_files_and_its_name_in_them() {
 }
 
 #[test]
+fn a_new_room_in_typescript_has_all_its_files_and_its_name_in_them() {
+    let directory = TempDir::new().unwrap();
+    let output = run_dormouse(directory.path(), &["my-room", "--language", "typescript", "--kit", SOURCE]);
+    assert!(output.status.success(), "{}", output_text(&output));
+    assert!(output_text(&output).contains("npm install\n  npm test"), "{}", output_text(&output));
+    let room = directory.path().join("my-room");
+    let packages = fs::canonicalize(SOURCE).unwrap().join("components/javascript");
+    for (file, part) in [
+        ("package.json", "\"name\": \"my-room\""),
+        ("package.json", &format!("\"file:{}/room\"", packages.display())),
+        ("tsconfig.json", "\"strict\": true"),
+        ("src/room.ts", "extends Room<"),
+        ("tests/room.test.js", "TestRoom.of(\"src/room.ts\")"),
+        ("dormouse.toml", "component = \"room.wasm\""),
+        ("README.md", "# my-room"),
+        (".gitignore", "/node_modules/"),
+    ] {
+        let text = read(&room.join(file));
+        assert!(text.contains(part), "{file} lacks {part}:\n{text}");
+        assert!(!text.contains("{{"), "{file} has a blank that was not filled in:\n{text}");
+    }
+    let package = serde_json::from_str::<serde_json::Value>(&read(&room.join("package.json"))).unwrap();
+    for name in ["@dormouse/bundle", "@dormouse/room", "@dormouse/test"] {
+        let path = package["devDependencies"][name].as_str().unwrap().strip_prefix("file:").unwrap();
+        let own = read(&Path::new(path).join("package.json"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&own).unwrap()["name"], name);
+    }
+    assert!(!room.join("Cargo.lock").exists());
+}
+
+#[test]
 fn a_new_router_has_all_its_files_and_its_name_in_them() {
     let directory = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));

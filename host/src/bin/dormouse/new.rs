@@ -1,13 +1,13 @@
-//! `dormouse new`: makes a crate that builds and has a passing test, as a start for a room or a router.
+//! `dormouse new`: makes a project that builds and has a passing test, as a start for a room or a router.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Make a new crate
+/// Make a new room or router
 #[derive(Parser)]
 pub(crate) struct New {
     #[command(subcommand)]
@@ -16,15 +16,30 @@ pub(crate) struct New {
 
 #[derive(Subcommand)]
 enum Kind {
-    /// A room in Rust, with a test
-    Room(Crate),
+    /// A room, with a test
+    Room(NewRoom),
     /// A router in Rust, with a test: it chooses the room of a request
-    Router(Crate),
+    Router(Project),
 }
 
 #[derive(Args)]
-struct Crate {
-    /// The name of the folder and of the crate; or a path that ends with it
+struct NewRoom {
+    #[command(flatten)]
+    project: Project,
+    /// The language of the room
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    language: Language,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Language {
+    Rust,
+    Typescript,
+}
+
+#[derive(Args)]
+struct Project {
+    /// The name of the folder and of the project; or a path that ends with it
     #[arg(value_name = "NAME")]
     path: PathBuf,
     /// The folder of Dormouse's source, for its libraries [default: the one this program was built in]
@@ -35,8 +50,16 @@ struct Crate {
 /// The longest name, in bytes. With `.wasm` appended, it fits every file system.
 const NAME_BYTES: usize = 64;
 
-/// The files of a crate, with their contents.
+/// The files of a project, with their contents.
 type Files = &'static [(&'static str, &'static str)];
+
+/// A kind of project.
+struct Template {
+    /// What it makes, for errors.
+    kind: &'static str,
+    files: Files,
+    language: Language,
+}
 
 const ROOM: Files = &[
     ("Cargo.toml", include_str!("../../../templates/room/Cargo.toml.txt")),
@@ -55,20 +78,37 @@ const ROUTER: Files = &[
     (".gitignore", include_str!("../../../templates/router/gitignore")),
 ];
 
-/// Files that are copied from Dormouse's own source: the tested versions, and the compiler with its target.
+const TYPESCRIPT_ROOM: Files = &[
+    ("package.json", include_str!("../../../templates/room-typescript/package.json.txt")),
+    ("tsconfig.json", include_str!("../../../templates/room-typescript/tsconfig.json")),
+    ("src/room.ts", include_str!("../../../templates/room-typescript/room.ts")),
+    ("tests/room.test.js", include_str!("../../../templates/room-typescript/room.test.js")),
+    ("dormouse.toml", include_str!("../../../templates/room-typescript/dormouse.toml")),
+    ("README.md", include_str!("../../../templates/room-typescript/README.md")),
+    (".gitignore", include_str!("../../../templates/room-typescript/gitignore")),
+];
+
+/// Files that are copied from Dormouse's own source for a crate: the tested versions, and the compiler with its target.
 const COPIED: [&str; 2] = ["Cargo.lock", "rust-toolchain.toml"];
 
 /// The libraries in Dormouse's source.
 const KIT: &str = "components/kit";
 const TEST_KIT: &str = "tests/kit";
+const PACKAGES: &str = "components/javascript";
 
 pub(crate) fn run(args: &New) -> anyhow::Result<()> {
-    let (files, kind, args) = match &args.kind {
-        Kind::Room(args) => (ROOM, "room", args),
-        Kind::Router(args) => (ROUTER, "router", args),
+    let (template, args) = match &args.kind {
+        Kind::Room(NewRoom { project, language }) => {
+            let files = match language {
+                Language::Rust => ROOM,
+                Language::Typescript => TYPESCRIPT_ROOM,
+            };
+            (Template { kind: "room", files, language: *language }, project)
+        }
+        Kind::Router(project) => (Template { kind: "router", files: ROUTER, language: Language::Rust }, project),
     };
     let name = args.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    check_name(name, kind)?;
+    check_name(name, &template)?;
     let shown = args.path.display();
     ensure!(
         args.path.symlink_metadata().is_err(),
@@ -78,13 +118,22 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
         Some(path) => given_source(path)?,
         None => own_source()?,
     };
-    let written = write(&args.path, files, name, &source);
+    let written = write(&args.path, &template, name, &source);
     written.with_context(|| format!("{shown} is incomplete; remove it and try again"))?;
-    crate::print::line(format_args!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md"))
+    let steps = match template.language {
+        Language::Rust => format!("cd {shown}\n  cargo test"),
+        Language::Typescript => {
+            let packages = source.join(PACKAGES);
+            let built = packages.join("room/dist").is_dir();
+            let build = format!("(cd {} && npm ci && npm run build)\n  ", packages.display());
+            format!("{}cd {shown}\n  npm install\n  npm test", if built { "" } else { &build })
+        }
+    };
+    crate::print::line(format_args!("made {shown}; go on with\n\n  {steps}\n\nand with its README.md"))
 }
 
-/// Checks a name: cargo, a component's file and Rust paths must all accept it.
-fn check_name(name: &str, kind: &str) -> anyhow::Result<()> {
+/// Checks a name: cargo or npm, a component's file and Rust paths must all accept it.
+fn check_name(name: &str, &Template { kind, language, .. }: &Template) -> anyhow::Result<()> {
     let good = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-' || char == '_';
     ensure!(
         name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(good),
@@ -94,7 +143,7 @@ fn check_name(name: &str, kind: &str) -> anyhow::Result<()> {
     ensure!(name.len() <= NAME_BYTES, "the name has {} bytes; at most {NAME_BYTES} are allowed", name.len());
     let word = name.replace('-', "_");
     ensure!(
-        !TAKEN.contains(&word.as_str()),
+        matches!(language, Language::Typescript) || !TAKEN.contains(&word.as_str()),
         "{name} already has a meaning in Rust; choose a longer name, such as {name}-{kind}"
     );
     Ok(())
@@ -126,7 +175,7 @@ fn own_source() -> anyhow::Result<PathBuf> {
     match program.ancestors().find(|folder| is_source(folder)) {
         Some(source) => Ok(source.to_owned()),
         None => bail!(
-            "the crate needs Dormouse's source, and {} is not inside it; give its folder with --kit",
+            "the project needs Dormouse's source, and {} is not inside it; give its folder with --kit",
             program.display()
         ),
     }
@@ -136,24 +185,36 @@ fn is_source(folder: &Path) -> bool {
     [KIT, TEST_KIT].iter().all(|library| folder.join(library).join("Cargo.toml").is_file())
 }
 
-fn write(folder: &Path, files: Files, name: &str, source: &Path) -> anyhow::Result<()> {
+fn write(folder: &Path, template: &Template, name: &str, source: &Path) -> anyhow::Result<()> {
     let toml_path = |library| {
         let path = source.join(library);
         let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
         Ok::<_, anyhow::Error>(toml::Value::from(path).to_string())
     };
     let (kit, test_kit) = (toml_path(KIT)?, toml_path(TEST_KIT)?);
-    for (file, template) in files {
-        let text = template
+    let packages = source.join(PACKAGES);
+    let packages = packages.to_str().with_context(|| format!("{} is not UTF-8", packages.display()))?;
+    for (file, text) in template.files {
+        // In package.json the path is inside a string.
+        let packages = match file.ends_with(".json") {
+            true => serde_json::Value::from(packages).to_string().trim_matches('"').to_owned(),
+            false => packages.to_owned(),
+        };
+        let text = text
             .replace("{{name}}", name)
             .replace("{{file}}", &name.replace('-', "_"))
             .replace("{{kit}}", &kit)
-            .replace("{{test_kit}}", &test_kit);
+            .replace("{{test_kit}}", &test_kit)
+            .replace("{{packages}}", &packages);
         let path = folder.join(file);
         fs::create_dir_all(path.parent().expect("it is in a folder"))?;
         fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    for file in COPIED {
+    let copied: &[&str] = match template.language {
+        Language::Rust => &COPIED,
+        Language::Typescript => &[],
+    };
+    for file in copied {
         let from = source.join(file);
         fs::copy(&from, folder.join(file)).with_context(|| format!("{} cannot be copied", from.display()))?;
     }
