@@ -348,8 +348,7 @@ impl Builder {
             telemetry,
         )?;
         let node = membership.zip(links).map(|(membership, (listener, tls))| {
-            let max_events = limits.limits.events_per_socket;
-            Arc::new(Node::start(&rooms, membership, listener, tls, max_events))
+            Arc::new(Node::start(&rooms, membership, listener, tls, &limits.limits))
         });
         let router = Arc::new(loaded.router);
         let deploys = Deploys::start(
@@ -363,6 +362,9 @@ impl Builder {
         let access = AccessControl::new(&self.config, authorizer, Arc::new(revocations));
         let edge =
             Edge::new(&self.config, limits.clone(), rooms.clone(), router, verifier.clone(), access, long_turns)?;
+        if let Some(node) = &node {
+            edge.set_node(node);
+        }
         let metrics = Metrics::of(&rooms, &edge, &deploys, &limits, node.clone());
         let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
         let keep_erased_ids = self.config.keep_erased_ids;
@@ -423,14 +425,15 @@ impl Host {
     /// returns, the revocation is on disk beside the store and survives restarts; with a [store of your
     /// own](Builder::store) it is only in memory.
     ///
-    /// It does not close a local socket that your own code connected, because that code chose the user.
+    /// It does not close a local socket that your own code connected, because that code chose the user. Other nodes of a
+    /// cluster do the same with their sockets, which are not counted; the log names those that may not know of it.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
-        self.edge.revoke(revoked).await
+        self.edge.revoke_everywhere(revoked).await.map(|everywhere| everywhere.closed)
     }
 
     /// Removes a revocation. Returns false if there was none.
     pub async fn unrevoke(&self, revoked: Revoked) -> std::io::Result<bool> {
-        self.edge.unrevoke(revoked).await
+        self.edge.unrevoke_everywhere(revoked).await.map(|(was_there, _)| was_there)
     }
 
     /// All revocations.

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dormouse::cluster::link::wire::{Answered, Asked, Blob, Content, Down, NoAnswer, Request, Response, Said, Up};
+use dormouse::cluster::link::wire::{
+    Answered, Asked, Blob, Content, Down, NoAnswer, Request, Response, Said, Taken, Told, Up,
+};
 use dormouse::cluster::link::{
     Answers, Bounds, ClusterKey, DialError, Greeting, Handler, Link, Receiver, Refusal, Refusals, Sender, Tls,
     Versions, Why, dial, listen,
@@ -59,6 +61,10 @@ impl Handler for Accepted {
                 }
             }
         })
+    }
+
+    fn told(&self, from: NodeId, told: Told) -> Answers<Taken> {
+        Box::pin(async move { Err(format!("node {} told {told:?}", from.0)) })
     }
 }
 
@@ -173,6 +179,8 @@ async fn a_request_has_its_own_answer_even_while_the_link_is_full() {
         assert_eq!(within(answer).await.unwrap(), Ok(Ok(Response { status: 200, headers: Vec::new(), body })));
     }
     assert_eq!(within(link.request(&request("/elsewhere"))).await, Ok(Err(NoAnswer::Elsewhere(Some(9)))));
+    let told = within(link.tell(&Told::Revoked("ana".into()))).await;
+    assert_eq!(told, Ok(Err("node 1 told Revoked(\"ana\")".into())));
     assert!(within(down.next()).await.is_ok());
 }
 

@@ -26,6 +26,7 @@ mod leaving;
 mod linking;
 mod nodes;
 mod pausing;
+mod revoking;
 mod starting;
 mod talking;
 mod timers;

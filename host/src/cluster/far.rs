@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
@@ -35,6 +36,9 @@ const DIAL_PAUSE: Duration = Duration::from_millis(300);
 /// How a node whose link was lost is tried: an address that refuses connections is that of a process that has ended.
 const PROBES: usize = 2;
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a node may take until it knows what every node must know.
+const TELL_TIME: Duration = Duration::from_secs(3);
 
 /// A change of the bytes that wait for a client is told from this size on.
 const BUFFERED_STEP: usize = 64 << 10;
@@ -101,6 +105,24 @@ impl Far {
     /// Whether a room should be at this node.
     pub(super) fn is_place(&self, address: &Address) -> bool {
         self.0.place(address) == Some(self.0.me.node)
+    }
+
+    /// Tells all nodes that live something that every node must know. Returns the addresses of those that may not.
+    pub(super) async fn tell_all(&self, told: &wire::Told) -> Vec<String> {
+        let living = self.0.membership.living();
+        let others = living.iter().filter(|row| row.node.0 != self.0.me.node);
+        let tell = others.map(|row| async {
+            let asked = async {
+                let link = self.0.link(row.node).await.ok_or_else(|| "it is not reached".to_owned())?;
+                link.link.tell(told).await.map_err(|error| error.to_string())?
+            };
+            let taken = clock::timeout(TELL_TIME, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
+            taken.err().map(|problem| {
+                tracing::error!(address = row.address, problem, "a node of the cluster may not know of a revocation");
+                row.address.clone()
+            })
+        });
+        join_all(tell).await.into_iter().flatten().collect()
     }
 
     /// Ends all links: this node ends, and its clients have gone.

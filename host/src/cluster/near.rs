@@ -4,20 +4,25 @@
 //! it. When the link ends, the room is told that all of them are lost.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::convert;
 use super::link::wire::{self, Down, Up};
 use super::link::{Answers, Handler, Receiver, Refusals, Sender, Why};
 use super::metrics::Metrics;
 use super::ownership::NodeId;
+use crate::clock;
 use crate::lock::Lock;
 use crate::model::{Address, Client, ClientKind, Close, Message, OutboundMessage, PostNumber, ROOM_MOVED, UserAccess};
 use crate::room::{Delivered, RequestError, Rooms, Seat};
 
 /// The close of clients whose room goes to another node, because this one ends.
 const LEAVING: &str = "the room moved; come back";
+
+/// Refusals are logged at most this often.
+const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(1);
 
 /// Events of one socket that may wait beside those that its edge lets through: its access, and its close.
 const EVENTS_BESIDE: usize = 64;
@@ -30,7 +35,12 @@ pub(super) struct Near {
     max_events: usize,
     links: Lock<Vec<Arc<NearLink>>>,
     is_leaving: AtomicBool,
+    /// Takes what every node must know; absent until the host is complete.
+    listener: OnceLock<Listener>,
 }
+
+/// Takes what every node must know.
+pub(super) type Listener = Box<dyn Fn(wire::Told) -> Answers<wire::Taken> + Send + Sync>;
 
 /// The link to one edge.
 struct NearLink {
@@ -78,7 +88,14 @@ enum Event {
 
 impl Near {
     pub(super) fn new(rooms: Rooms, metrics: Arc<Metrics>, max_events: usize) -> Self {
-        Near { rooms, metrics, max_events, links: Lock::default(), is_leaving: AtomicBool::new(false) }
+        let (links, is_leaving, listener) = Default::default();
+        Near { rooms, metrics, max_events, links, is_leaving, listener }
+    }
+
+    /// Sets the receiver of what every node must know, once.
+    pub(super) fn set_listener(&self, listener: Listener) {
+        // A second one would be a bug of the host, and the first one stays.
+        let _ = self.listener.set(listener);
     }
 
     /// This node ends: clients of other nodes are closed with 1012, and no more are let in.
@@ -117,27 +134,49 @@ impl Near {
 }
 
 /// The handler of links, and the log of those that are refused.
-pub(super) struct Accepts(pub(super) Arc<Near>);
+pub(super) struct Accepts {
+    near: Arc<Near>,
+    /// When a refusal was logged: anybody can cause one.
+    logged_at: Lock<Option<Instant>>,
+}
+
+impl Accepts {
+    pub(super) fn new(near: Arc<Near>) -> Self {
+        Accepts { near, logged_at: Lock::default() }
+    }
+}
 
 impl Handler for Accepts {
     fn linked(&self, down: Sender<Down>, up: Receiver<Up>) {
         let link = Arc::new(NearLink { down, sockets: Lock::new(Some(HashMap::new())), saying: Lock::default() });
-        self.0.links.lock().push(link.clone());
-        tokio::spawn(self.0.clone().receive(link, up));
+        self.near.links.lock().push(link.clone());
+        tokio::spawn(self.near.clone().receive(link, up));
     }
 
     fn request(&self, _: NodeId, asked: wire::Asked) -> Answers<wire::Answered> {
-        let near = self.0.clone();
+        let near = self.near.clone();
         Box::pin(async move {
             let answered = near.request(asked).await;
             answered.map(convert::response_out).map_err(|error| convert::no_answer_out(&error))
         })
     }
+
+    fn told(&self, _: NodeId, told: wire::Told) -> Answers<wire::Taken> {
+        match self.near.listener.get() {
+            Some(listener) => listener(told),
+            None => Box::pin(async { Err("it is starting".into()) }),
+        }
+    }
 }
 
 impl Refusals for Accepts {
     fn refused(&self, from: String, reason: String) {
-        tracing::warn!(from, reason, "a connection to the address of this node was refused");
+        let now = clock::monotonic();
+        let mut logged_at = self.logged_at.lock();
+        if logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_REFUSALS_EVERY) {
+            *logged_at = Some(now);
+            tracing::warn!(from, reason, "a connection to the address of this node was refused");
+        }
     }
 }
 

@@ -11,11 +11,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::far::Far;
-use super::link::{Bounds, Greeting, Tls, listen};
+use super::link::wire::{Taken, Told};
+use super::link::{Answers, Bounds, Greeting, Tls, listen};
 use super::members::{BEAT_MS, Row};
 use super::metrics::Metrics;
 use super::near::{Accepts, Near};
 use crate::clock;
+use crate::config::Limits;
 use crate::room::Rooms;
 use crate::store::{Hint, Membership};
 
@@ -39,15 +41,20 @@ pub struct Node {
 
 impl Node {
     /// Joins the rooms of this process with those of other nodes. Call it in a tokio runtime, before the rooms are used.
-    pub fn start(rooms: &Rooms, membership: Membership, listener: TcpListener, tls: Tls, max_events: usize) -> Self {
+    /// `limits` are those of all nodes.
+    pub fn start(rooms: &Rooms, membership: Membership, listener: TcpListener, tls: Tls, limits: &Limits) -> Self {
         let me = Greeting::new(membership.store(), membership.node());
         let mine = membership.living().iter().find(|row| row.node == membership.node()).map(|row| row.address.clone());
         let address = mine.unwrap_or_default();
-        let (metrics, bounds) = (Arc::<Metrics>::default(), Bounds::default());
+        let metrics = Arc::<Metrics>::default();
+        // A message of a room, or an answer, is no longer than the output of a turn; its headers and ids come beside.
+        let longest = limits.turn_output_bytes.max(limits.body_bytes).saturating_mul(2);
+        let bounds = Bounds::default();
+        let bounds = Bounds { message_bytes: bounds.message_bytes.max(longest), ..bounds };
         let far = Arc::new(Far::new(me.clone(), tls.clone(), bounds, membership.clone(), metrics.clone()));
         rooms.set_peers(far.clone());
-        let near = Arc::new(Near::new(rooms.clone(), metrics.clone(), max_events));
-        let accepts = Arc::new(Accepts(near.clone()));
+        let near = Arc::new(Near::new(rooms.clone(), metrics.clone(), limits.events_per_socket));
+        let accepts = Arc::new(Accepts::new(near.clone()));
         let listening = tokio::spawn(listen(listener, tls, bounds, me, accepts.clone(), accepts));
         let following = tokio::spawn(follow(rooms.clone(), far.clone(), membership.clone()));
         Node { membership, far, near, metrics, listening, following, address }
@@ -61,6 +68,17 @@ impl Node {
     /// The address at which other nodes reach it.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Sets the receiver of what every node must know: `take` gets it from other nodes.
+    pub fn set_listener(&self, take: impl Fn(Told) -> Answers<Taken> + Send + Sync + 'static) {
+        self.near.set_listener(Box::new(take));
+    }
+
+    /// Tells all nodes that live something that every node must know, and waits until they do, for some seconds.
+    /// Returns the addresses of those that may not.
+    pub async fn tell_all(&self, told: &Told) -> Vec<String> {
+        self.far.tell_all(told).await
     }
 
     /// Tells the other nodes that this one ends: it gets no more rooms.

@@ -24,12 +24,13 @@ mod revocation;
 mod sockets;
 mod subject;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::cluster::Node;
 use crate::config::{Config, Limits};
 use crate::guest::{CompiledRouter, LongTurns};
 use crate::host_limits::HostLimits;
@@ -93,6 +94,8 @@ pub struct Edge {
     /// A load balancer should send no more clients. Nothing else changes until `draining`.
     shutdown_announced: AtomicBool,
     draining: watch::Sender<bool>,
+    /// The cluster; absent if this is the only server of its rooms.
+    node: OnceLock<Arc<Node>>,
 }
 
 impl Edge {
@@ -135,6 +138,7 @@ impl Edge {
             revocations,
             shutdown_announced: AtomicBool::new(false),
             draining,
+            node: OnceLock::new(),
         };
         Ok(Arc::new(edge))
     }

@@ -9,6 +9,8 @@ use hyper::client::conn::http2;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::greeting::{Greeting, Hello, Refusal, Welcome};
@@ -16,13 +18,15 @@ use super::key::{NODE_NAME, Tls};
 use super::queue::{LinkBody, Queue};
 use super::stream::{Receiver, Sender, Why};
 use super::wire::{self, Down, Up};
-use super::{Bounds, CONNECT_TIME};
+use super::{Bounds, CONNECT_TIME, CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::clock;
 use crate::cluster::ownership::NodeId;
 
 /// The path of the long request of a link, and that of a request to a room.
 pub(super) const LINK: &str = "/link";
 pub(super) const REQUEST: &str = "/request";
+/// The path of something that every node must know.
+pub(super) const TELL: &str = "/tell";
 
 /// The reason why a node was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +110,9 @@ async fn open(
         .timer(TokioTimer::new())
         .keep_alive_interval(bounds.ping_every)
         .keep_alive_timeout(bounds.ping_timeout)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let (mut requests, connection) =
         builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
     let queue = Queue::new(bounds);
@@ -169,8 +175,17 @@ impl Drop for CutOnDrop {
 impl Link {
     /// Sends a request to a room of the node, and waits for the answer.
     pub async fn request(&self, request: &wire::Asked) -> Result<wire::Answered, Unanswered> {
-        let body = LinkBody::Whole(Some(wire::plain(request)));
-        let request = Request::post(format!("https://{NODE_NAME}{REQUEST}")).body(body).expect("the parts are valid");
+        self.ask(REQUEST, request).await
+    }
+
+    /// Tells the node something that every node must know, and waits until it does.
+    pub async fn tell(&self, told: &wire::Told) -> Result<wire::Taken, Unanswered> {
+        self.ask(TELL, told).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str, message: &impl Serialize) -> Result<T, Unanswered> {
+        let body = LinkBody::Whole(Some(wire::plain(message)));
+        let request = Request::post(format!("https://{NODE_NAME}{path}")).body(body).expect("the parts are valid");
         let answer = self.requests.clone().send_request(request).await.map_err(|_| Unanswered)?;
         if answer.status() != StatusCode::OK {
             return Err(Unanswered);

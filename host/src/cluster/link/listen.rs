@@ -11,21 +11,26 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::dial::{LINK, REQUEST};
+use super::dial::{LINK, REQUEST, TELL};
 use super::greeting::{Greeting, Hello};
 use super::key::Tls;
 use super::queue::{LinkBody, Queue};
 use super::stream::{Receiver, Sender, Why};
 use super::wire::{self, Down, Up};
-use super::{Bounds, CONNECT_TIME};
+use super::{Bounds, CONNECT_TIME, CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::clock;
 use crate::cluster::ownership::NodeId;
 
 /// The most connections at once. A cluster has some hundred nodes at most, and each has one.
 const CONNECTIONS: usize = 1_024;
+
+/// The most requests of one node at once. Its own limits of requests are lower.
+const REQUESTS: u32 = 65_536;
 
 /// The pause after an error of the listener, such as too many open files.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
@@ -40,6 +45,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A node sends a request to a room. If its connection ends, the answer is dropped.
     fn request(&self, from: NodeId, request: wire::Asked) -> Answers<wire::Answered>;
+
+    /// A node tells something that every node must know. The answer comes when this one does.
+    fn told(&self, from: NodeId, told: wire::Told) -> Answers<wire::Taken>;
 }
 
 /// Tells of nodes and strangers that were refused.
@@ -107,8 +115,11 @@ async fn serve(
         .timer(TokioTimer::new())
         .keep_alive_interval(bounds.ping_every)
         .keep_alive_timeout(bounds.ping_timeout)
-        // Requests wait at the other node, and each of its rooms may have some.
-        .max_concurrent_streams(65_536);
+        .max_concurrent_streams(REQUESTS)
+        // Nodes trust each other: one that gives up many requests at once is no attacker.
+        .max_pending_accept_reset_streams(REQUESTS as usize)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     // A connection without a link ends after the time to connect.
     let greeted = clock::timeout(CONNECT_TIME, async {
@@ -138,7 +149,8 @@ impl Peer {
     async fn answer(&self, request: Request<Incoming>) -> Response<LinkBody> {
         match request.uri().path() {
             LINK => self.greet(request).await,
-            REQUEST => self.request(request).await,
+            REQUEST => self.respond(request, |peer, asked| self.handler.request(peer, asked)).await,
+            TELL => self.respond(request, |peer, told| self.handler.told(peer, told)).await,
             _ => status(StatusCode::NOT_FOUND),
         }
     }
@@ -166,13 +178,17 @@ impl Peer {
         Response::new(LinkBody::Stream(queue))
     }
 
-    async fn request(&self, request: Request<Incoming>) -> Response<LinkBody> {
+    async fn respond<T: DeserializeOwned, A: Serialize>(
+        &self,
+        request: Request<Incoming>,
+        handle: impl FnOnce(NodeId, T) -> Answers<A>,
+    ) -> Response<LinkBody> {
         let Some(link) = self.link.get() else { return status(StatusCode::FORBIDDEN) };
         let Ok(body) = Limited::new(request.into_body(), self.bounds.message_bytes).collect().await else {
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         };
         let Ok(asked) = postcard::from_bytes(&body.to_bytes()) else { return status(StatusCode::BAD_REQUEST) };
-        let answered = self.handler.request(link.peer(), asked).await;
+        let answered = handle(link.peer(), asked).await;
         Response::new(LinkBody::Whole(Some(wire::plain(&answered))))
     }
 }

@@ -43,6 +43,11 @@ pub struct Bounds {
     pub message_bytes: usize,
 }
 
+/// How much a peer may send before it is read: on one stream, and on all of a connection. A link whose reader is slow takes
+/// its own part, and leaves enough for the answers beside it.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
 /// The time to connect, with TLS and the greeting. Two nodes are in one network.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 

@@ -183,6 +183,18 @@ pub struct Asked {
 /// The answer to it.
 pub type Answered = Result<Response, NoAnswer>;
 
+/// Something that every node must know. The content is JSON, which the edges of both nodes understand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// A user or a token is revoked.
+    Revoked(String),
+    /// A revocation was removed.
+    Unrevoked(String),
+}
+
+/// The answer to it: nothing, or the problem.
+pub type Taken = Result<(), String>;
+
 /// Bytes. The sequence of numbers that serde would make of a `Vec<u8>` costs a call for each.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Blob(pub Vec<u8>);

@@ -1,7 +1,7 @@
 //! `/revocations`: lists, adds and removes revocations.
 
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
 use super::request::{AdminRequest, bad};
@@ -9,6 +9,7 @@ use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
+use crate::edge::revocation::Everywhere;
 use crate::limits::REVOCATIONS;
 use crate::revocations::{Entry, RevokeError, Revoked};
 
@@ -38,11 +39,11 @@ impl Admin {
     pub(super) async fn revoke(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let revoked: Revoked = request.json(SHAPE).await?;
         self.audit.record(&request, "revoke", &target(&revoked), None).await?;
-        match self.edge.revoke(revoked.clone()).await {
-            Ok(closed) => {
+        match self.edge.revoke_everywhere(revoked.clone()).await {
+            Ok(Everywhere { closed, missing }) => {
                 let (kind, id) = revoked.parts();
                 tracing::info!(kind, id = &*id, closed, "revoked");
-                Ok(json_response(&json!({ "revoked": revoked, "closed": closed })))
+                Ok(perhaps_not_everywhere(json!({ "revoked": revoked, "closed": closed }), missing))
             }
             Err(error) => {
                 let status = match error {
@@ -61,13 +62,13 @@ impl Admin {
     pub(super) async fn unrevoke(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let revoked: Revoked = request.json(SHAPE).await?;
         self.audit.record(&request, "remove a revocation", &target(&revoked), None).await?;
-        match self.edge.unrevoke(revoked.clone()).await {
-            Ok(true) => {
+        match self.edge.unrevoke_everywhere(revoked.clone()).await {
+            Ok((true, missing)) => {
                 let (kind, id) = revoked.parts();
                 tracing::info!(kind, id = &*id, "no longer revoked");
-                Ok(json_response(&json!({ "restored": revoked })))
+                Ok(perhaps_not_everywhere(json!({ "restored": revoked }), missing))
             }
-            Ok(false) => Err(problem(StatusCode::NOT_FOUND, "that is not revoked").into()),
+            Ok((false, _)) => Err(problem(StatusCode::NOT_FOUND, "that is not revoked").into()),
             Err(error) => {
                 tracing::error!(%error, "a revocation could not be removed");
                 let detail = format!("it stays revoked: the list cannot be written: {error}");
@@ -75,6 +76,17 @@ impl Admin {
             }
         }
     }
+}
+
+/// An answer with 200, or with 202 and the addresses of nodes of the cluster that may not know of it.
+fn perhaps_not_everywhere(mut answer: Value, missing: Vec<String>) -> Response<Body> {
+    if missing.is_empty() {
+        return json_response(&answer);
+    }
+    answer["missing"] = json!(missing);
+    let mut response = json_response(&answer);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
 }
 
 /// The revocation that an entry of the list came from.

@@ -103,7 +103,15 @@ impl Whom {
 
 /// Revokes, and says how many sockets were closed.
 pub(crate) fn revoke(args: &Revoke) -> anyhow::Result<()> {
-    args.whom.send(Method::POST, |name, answer| format!("{name} is revoked; {}", table::closed_sockets(answer)))
+    args.whom.send(Method::POST, |name, answer| {
+        let missing = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let missing = missing.map(table::shown).collect::<Vec<_>>();
+        let everywhere = match &missing[..] {
+            [] => String::new(),
+            some => format!("; these nodes may not know of it, repeat it: {}", some.join(", ")),
+        };
+        format!("{name} is revoked; {}{everywhere}", table::closed_sockets(answer))
+    })
 }
 
 /// Runs the command.
