@@ -21,6 +21,7 @@ mod seeds;
 #[expect(dead_code, reason = "tests/e2e uses the rest")]
 mod workload;
 
+mod cutting;
 mod killing;
 mod leaving;
 mod linking;

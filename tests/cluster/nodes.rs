@@ -76,9 +76,14 @@ impl Nodes {
         nodes
     }
 
+    /// A directory for one more node.
+    pub(crate) fn directory(&self) -> Arc<TempDir> {
+        directory(&self.database.url, &self.key)
+    }
+
     /// One more node.
     pub(crate) async fn add(&mut self) -> usize {
-        let server = Server::in_directory(directory(&self.database.url, &self.key), &self.config).await;
+        let server = Server::in_directory(self.directory(), &self.config).await;
         self.nodes.push(Some(server));
         self.nodes.len() - 1
     }
