@@ -9,7 +9,9 @@ cd "$(dirname "$0")/../.."
 dormouse=$(realpath "$1")
 
 for program in patroni patronictl etcd curl setpriv; do
-    command -v "$program" >/dev/null || { echo "$program is missing: apt-get install patroni etcd-server curl" >&2; exit 1; }
+    command -v "$program" >/dev/null && continue
+    echo "$program is missing: apt-get install patroni etcd-server curl" >&2
+    exit 1
 done
 [ "$(id -u)" = 0 ] || { echo "run this as root: PostgreSQL runs as the user postgres" >&2; exit 1; }
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1)
@@ -82,7 +84,8 @@ since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'; 
 
 # Clients talk for a while, and what they hear is checked.
 talk() { # SECONDS LOG
-    start "$2" "$dormouse" bench rooms --url "$url" --rooms 20 --members 5 --rate 2 --warmup 0s --duration "${1}s"
+    start "$2" "$dormouse" bench rooms --url "$url" --rooms 20 --members 5 --rate 2 --warmup 0s \
+        --duration "${1}s"
     talking=$last
 }
 
@@ -97,7 +100,8 @@ for machine in 1 2; do
     mkdir "$work/db$machine"
     sed -e "s/name: db1/name: db$machine/" -e "s/10\.0\.0\.1:\(5432\|8008\)/127.0.1.$machine:\1/" \
         -e 's/hosts: .*/hosts: 127.0.1.3:2379/' -e 's/10\.0\.0\.0/127.0.0.0/' -e 's|127.0.0.0/24|127.0.0.0/8|' \
-        -e "s|data_dir: .*|data_dir: $work/db$machine/data|" -e "s|bin_dir: .*|bin_dir: $bin\n  parameters:\n    unix_socket_directories: $work/db$machine|" \
+        -e "s|data_dir: .*|data_dir: $work/db$machine/data|" \
+        -e "s|bin_dir: .*|bin_dir: $bin\n  parameters:\n    unix_socket_directories: $work/db$machine|" \
         docs/patroni.yml >"$work/db$machine/patroni.yml"
     chown -R postgres:postgres "$work/db$machine"
     chmod 700 "$work/db$machine"
@@ -106,11 +110,13 @@ machine 1
 wait_until 60 "the first machine is the primary" api 1 primary
 machine 2
 wait_until 60 "the second machine is a synchronous standby" has_standby 2
-sql="CREATE ROLE dormouse LOGIN PASSWORD 'secret' IN ROLE pg_monitor; CREATE DATABASE dormouse OWNER dormouse ENCODING 'UTF8' TEMPLATE template0"
-PGPASSWORD=change-this "$bin/psql" -qX -h 127.0.1.1 -U postgres -d postgres -c "${sql%%;*}" -c "${sql#*;}"
+PGPASSWORD=change-this "$bin/psql" -qX -h 127.0.1.1 -U postgres -d postgres \
+    -c "CREATE ROLE dormouse LOGIN PASSWORD 'secret' IN ROLE pg_monitor" \
+    -c "CREATE DATABASE dormouse OWNER dormouse ENCODING 'UTF8' TEMPLATE template0"
 
-PGPASSWORD=secret "$dormouse" check --store postgres://dormouse@127.0.1.1,127.0.1.2/dormouse | grep -A8 '^store'
-start server.log env PGPASSWORD=secret "$dormouse" serve --listen 127.0.0.1:0 --data "$work/data" --store postgres://dormouse@127.0.1.1,127.0.1.2/dormouse
+store=postgres://dormouse@127.0.1.1,127.0.1.2/dormouse
+PGPASSWORD=secret "$dormouse" check --store $store | grep -A1 '^store'
+start server.log env PGPASSWORD=secret "$dormouse" serve --listen 127.0.0.1:0 --data "$work/data" --store $store
 wait_until 60 "the server serves" grep -q 'ready on' "$work/server.log"
 url=$(grep -o 'ready on http://[0-9.:]*' "$work/server.log" | cut -d ' ' -f 3)
 
