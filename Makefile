@@ -103,7 +103,7 @@ test: setup client-setup packages-setup javascript javascript-engine conformance
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
 packages-engine: packages-setup ## Run the tests of the packages again, in the engine of rooms in JavaScript, with the binary built before
-	cd components/javascript && npm run build && DORMOUSE_BIN=$(CURDIR)/target/debug/dormouse node test.mjs --engine durable-objects/ room/ examples/
+	cd components/javascript && npm run build && DORMOUSE_BIN=$(CURDIR)/target/debug/dormouse node test.mjs --engine durable-objects/ room/tests examples/
 
 fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
 	MAKE="$(MAKE)" tests/fresh.sh
