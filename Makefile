@@ -54,7 +54,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres failover lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup javascript javascript-engine engine-setup conformance-setup clean help
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres failover lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -102,7 +102,7 @@ test: setup client-setup packages-setup javascript javascript-engine conformance
 	(cd components/javascript && npm test) || failed="$${failed:+$$failed, }the packages"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
-packages-engine: packages-setup ## Run the tests of the packages again, in the engine of rooms in JavaScript, with the binary built before
+packages-engine: packages-setup javascript-engine ## Run the tests of the packages again, in the engine of rooms in JavaScript, with the binary built before
 	cd components/javascript && npm run build && DORMOUSE_BIN=$(CURDIR)/target/debug/dormouse node test.mjs --engine durable-objects/ room/tests examples/
 
 fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
