@@ -15,7 +15,7 @@ for (const name of ["durable-objects", "room", "test"]) {
 }
 
 // The types of the library name those of the host, which are no module of a package.
-cpSync("flat-host.d.ts", "room/dist/host.d.ts");
+cpSync("engine/host.d.ts", "room/dist/host.d.ts");
 for (const file of ["room/dist/index.d.ts", "room/dist/connected.d.ts"]) {
   writeFileSync(file, `/// <reference path="./host.d.ts" />\n${readFileSync(file, "utf8")}`);
 }
