@@ -68,9 +68,8 @@ fn every_threat_and_fault_cites_an_existing_test() {
 /// them is missing from the file that its name points to.
 fn tests_named_in(text: &str) -> usize {
     let mut files = Vec::new();
-    for folder in
-        ["tests/cluster", "tests/component", "tests/conformance", "tests/e2e", "tests/serve", "tests/store", "host/src"]
-    {
+    let programs = ["cluster", "component", "conformance", "e2e", "ownership", "postgres", "serve", "store"];
+    for folder in programs.map(|program| format!("tests/{program}")).into_iter().chain(["host/src".to_owned()]) {
         collect(&repository().join(folder), &mut files);
     }
     let names = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
