@@ -702,11 +702,7 @@ impl Worker {
         let now = clock::monotonic();
         let is_leaving = self.nodes.as_ref().is_some_and(|nodes| nodes.is_leaving);
         let forget_after = if is_leaving { Duration::ZERO } else { FORGET_AFTER };
-        while let Some((since, id)) = self.state.unused.front().copied() {
-            if now.saturating_duration_since(since) < forget_after {
-                break;
-            }
-            self.state.unused.pop_front();
+        for (since, id) in take_due(&mut self.state.unused, now, forget_after) {
             let is_unused = |room: &&Room| {
                 room.unused_since == Some(since) && room.opens.is_empty() && matches!(room.log, Log::None)
             };
@@ -803,4 +799,28 @@ fn cached(
     // In a database that went back, the row may have the id of one that had data.
     cache.clear(address, claimed.row.0)?;
     Ok(Some(Cached { number, token: old_token }))
+}
+
+/// Takes the rooms that have been unused for so long. One that goes to the end of the queue meanwhile waits for the next
+/// tick, however short the time is.
+fn take_due(unused: &mut VecDeque<(Instant, RoomId)>, now: Instant, after: Duration) -> Vec<(Instant, RoomId)> {
+    let due = unused.iter().take_while(|(since, _)| now.saturating_duration_since(*since) >= after).count();
+    unused.drain(..due).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_that_cannot_be_forgotten_yet_waits_for_the_next_tick() {
+        let now = clock::monotonic();
+        let mut unused = VecDeque::from([(now, RoomId(1)), (now, RoomId(2))]);
+        for (since, room) in take_due(&mut unused, now, Duration::ZERO) {
+            // Statements of both are in flight.
+            unused.push_back((since, room));
+        }
+        assert_eq!(unused.len(), 2);
+        assert_eq!(take_due(&mut unused, now, Duration::from_millis(1)), []);
+    }
 }
