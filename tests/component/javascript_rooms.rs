@@ -151,6 +151,9 @@ fn an_error_undoes_its_turn_and_names_its_line() {
     assert_eq!(ask(&mut room, &ana, "events"), "1", "a new instance has counted");
     let failure = self::failure(&mut room, &ana, "throw-oddly");
     assert!(failure.contains("[object]"), "{failure}");
+    let failure = self::failure(&mut room, &ana, "put-a-function");
+    assert!(failure.contains("DataCloneError: ") && failure.contains("could not be cloned"), "{failure}");
+    assert!(failure.contains("at put-a-function (room.js:"), "{failure}");
 }
 
 #[test]

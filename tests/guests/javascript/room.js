@@ -187,6 +187,7 @@ const commands = {
     Promise.reject(new Error("nobody handles this"));
     reply(sender, "done");
   },
+  "put-a-function": () => host.encode({ move: () => 1 }),
   "throw-oddly": () => {
     throw { toString: commands.loop, get message() { throw 1; } };
   },

@@ -32,7 +32,16 @@
     Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array,
     Float64Array, BigInt64Array, BigUint64Array, DataView,
   ];
-  const originals = { Map, Set, Date, RegExp, BigInt, Object, Uint8Array, DataView, DOMException };
+  const originals = { Map, Set, Date, RegExp, BigInt, Object, Uint8Array, DataView };
+  const domExceptions = DOMException.prototype;
+  const { setPrototypeOf } = Object;
+  const OriginalError = Error;
+  /** A DOMException that the log can show: those of QuickJS have no class of an error. */
+  const domException = (message, name) => {
+    const error = setPrototypeOf(new OriginalError(message), domExceptions);
+    hidden(error, "name", name);
+    return error;
+  };
   const unboxers = [Number, String, Boolean, BigInt].map((type) => type.prototype.valueOf);
   const viewBytes = (view) => {
     const parts = apply(tagOf, view, []) === "[object DataView]" ? partsOfDataView : partsOfArray;
@@ -115,7 +124,7 @@
         if (View === undefined) throw new Error("these bytes are not an encoded value");
         return new View(bytes.buffer);
       },
-      dataCloneError: (message) => new originals.DOMException(message, "DataCloneError"),
+      dataCloneError: (message) => domException(message, "DataCloneError"),
     },
   };
 
@@ -353,7 +362,7 @@
   // ---- crypto ----
 
   const algorithmName = (algorithm) => `${algorithm?.name ?? algorithm}`.toUpperCase();
-  const notSupported = (text) => new DOMException(text, "NotSupportedError");
+  const notSupported = (text) => domException(text, "NotSupportedError");
   const hashOf = (algorithm) => algorithmName(algorithm?.hash ?? "SHA-256");
   const copy = (source) => bytesOf(source).slice();
 
@@ -392,7 +401,7 @@
     },
     async exportKey(format, key) {
       if (format !== "raw") throw notSupported("crypto.subtle.exportKey: the engine gives raw keys only");
-      if (!key.extractable) throw new DOMException("the key is not extractable", "InvalidAccessError");
+      if (!key.extractable) throw domException("the key is not extractable", "InvalidAccessError");
       return secretOf(key).slice().buffer;
     },
     async sign(algorithm, key, data) {

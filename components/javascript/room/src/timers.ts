@@ -15,11 +15,18 @@ export interface Timer {
   readonly attempt: number;
 }
 
-/** Sets a timer. It replaces a timer of the same name. */
+/** The last time of a `Date`, in milliseconds. */
+const LAST_TIME = 8.64e15;
+
+/** Sets a timer. It replaces a timer of the same name. Throws a `RangeError` for a time that no `Date` has. */
 const at = (name: string, time: number | Date, payload?: unknown): void => {
   change("a timer");
+  const due = Number(time);
+  if (!(due >= 0 && due <= LAST_TIME)) {
+    throw new RangeError(`timer ${JSON.stringify(name)}: ${due} is no time; give milliseconds, or a Date`);
+  }
   const bytes = payload === undefined ? new Uint8Array() : host.encode(payload);
-  const problem = host.setTimer(name, Number(time), bytes);
+  const problem = host.setTimer(name, due, bytes);
   if (problem === null) return;
   const reason = {
     "bad-name": "a name has 1 to 256 bytes",

@@ -370,6 +370,9 @@ test("limits are errors with their numbers", () => {
       attempt(() => sender.close(1006));
       attempt(() => timers.after("", 1));
       attempt(() => timers.after("a", 1, "x".repeat(16_384)));
+      attempt(() => timers.after("a", Number.NaN));
+      attempt(() => timers.after("a", Infinity));
+      attempt(() => timers.at("a", new Date("soon")));
       attempt(() => new Refusal(200, ""));
       sender.send(errors);
     }
@@ -389,6 +392,9 @@ test("limits are errors with their numbers", () => {
     /closes with 1000, 1008/,
     /timer "": a name has 1 to 256 bytes/,
     /payload has at most 16,384 bytes/,
+    /timer "a": NaN is no time/,
+    /timer "a": Infinity is no time/,
+    /timer "a": NaN is no time/,
     /status of 400 to 599, not 200/,
   ].entries()) {
     assert.match(errors[at], pattern);
