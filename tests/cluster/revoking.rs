@@ -1,5 +1,7 @@
 //! A revocation at one node holds at all of them.
 
+use std::process::Command;
+
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -42,7 +44,14 @@ async fn a_node_that_may_not_know_of_a_revocation_is_named() {
     let pid = Pid::from_raw(i32::try_from(nodes.node(1).pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     let answer = revocation(nodes.node(0), Method::POST, &json!({ "user": "id-ana" })).await;
+    let admin = format!("http://{}", nodes.node(0).admin_address());
+    let revoke = ["revoke", "user", "id-ana", "--admin", &admin];
+    let command = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(revoke).output().unwrap();
     kill_process(pid, Signal::CONT).unwrap();
+    let (said, warned) = (String::from_utf8_lossy(&command.stdout), String::from_utf8_lossy(&command.stderr));
+    assert!(said.contains("user id-ana is revoked"), "{said}{warned}");
+    assert!(warned.contains("may not know of it") && warned.contains(&node_address(nodes.node(1))), "{warned}");
+    assert!(!command.status.success(), "a script sees it");
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["missing"], json!([node_address(nodes.node(1))]));
     // It is repeated.

@@ -1,5 +1,6 @@
 //! `dormouse revoke` and `dormouse revocations`: refuse a user or a token from now on, and take that back.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -96,22 +97,20 @@ impl Whom {
         self.admin().run(async |client| {
             let answer =
                 whole(client.send(method, &path(&["revocations"], &[]), body.to_string().into()).await?).await?;
-            self.admin().print(&answer, |answer| print::line(say(&name, answer)))
+            self.admin().print(&answer, |answer| print::line(say(&name, answer)))?;
+            let missing = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let missing = missing.map(table::shown).collect::<Vec<_>>();
+            if !missing.is_empty() {
+                bail!("these nodes may not know of it, so repeat the command: {}", missing.join(", "));
+            }
+            Ok(())
         })
     }
 }
 
 /// Revokes, and says how many sockets were closed.
 pub(crate) fn revoke(args: &Revoke) -> anyhow::Result<()> {
-    args.whom.send(Method::POST, |name, answer| {
-        let missing = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let missing = missing.map(table::shown).collect::<Vec<_>>();
-        let everywhere = match &missing[..] {
-            [] => String::new(),
-            some => format!("; these nodes may not know of it, repeat it: {}", some.join(", ")),
-        };
-        format!("{name} is revoked; {}{everywhere}", table::closed_sockets(answer))
-    })
+    args.whom.send(Method::POST, |name, answer| format!("{name} is revoked; {}", table::closed_sockets(answer)))
 }
 
 /// Runs the command.
