@@ -844,7 +844,10 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let target = Target::parse(url.with_password(), &Secrets::of_environment());
     let target = target.map_err(|error| ConfigError::invalid("store.url", error.to_string()))?;
     let node_address = config.cluster.as_ref().map(|cluster| cluster.address.to_string());
-    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address }))
+    let unusable = |error: cluster::link::KeyError| ConfigError::invalid("cluster.key", error.to_string());
+    let key = config.cluster.as_ref().map(|cluster| ClusterKey::read(&cluster.key).map_err(unusable)).transpose()?;
+    let cluster_key = key.map(|key| key.fingerprint());
+    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address, cluster_key }))
 }
 
 /// The options of the store, as the configuration sets them.

@@ -18,6 +18,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::file_problem::FileProblem;
@@ -84,6 +85,11 @@ impl ClusterKey {
     /// The content of its file, in PEM.
     pub fn to_pem(&self) -> String {
         self.0.serialize_pem()
+    }
+
+    /// The SHA-256 of its public part. It tells keys apart, and gives none away.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(self.0.public_key_pem()).into()
     }
 
     /// Reads the file of a key.

@@ -17,6 +17,9 @@ use crate::store::postgres::{Connection, Purpose, Target, connect};
 
 const BEAT: &str = include_str!("../sql/beat.sql");
 
+/// A node that lives beats at least once in the time of so many beats.
+const STRANGER_BEATS: u32 = 4;
+
 const EVERY: Duration = Duration::from_millis(BEAT_MS);
 
 /// The time for one statement. Longer means that the database hangs, and the next try has a new connection.
@@ -50,11 +53,50 @@ pub(super) struct Beating {
 
 impl Beating {
     /// Joins the cluster: makes the row of this node, and reads those of the others. No room is claimed before.
-    pub(super) async fn join(target: &Target, me: NodeId, address: &str) -> Result<(Self, Vec<Row>), String> {
+    ///
+    /// Fails: while a node lives that has another `key`, as neither would reach the rooms of the other.
+    pub(super) async fn join(
+        target: &Target,
+        me: NodeId,
+        address: &str,
+        key: Option<[u8; 32]>,
+    ) -> Result<(Self, Vec<Row>), String> {
         let (target, address, is_leaving) = (target.clone(), address.to_owned(), Arc::default());
         let mut beating = Beating { target, me, address, is_leaving, connection: None };
         let rows = beating.beat().await?;
+        if let Some(key) = key
+            && let Some(other) = beating.strangers(&key).await?
+        {
+            beating.remove(me, None).await;
+            return Err(format!(
+                "the node at {other} has another cluster key; all nodes need the same, and to replace it, all must be \
+                 stopped"
+            ));
+        }
         Ok((beating, rows))
+    }
+
+    /// Writes the key of this node, and returns the address of a node that lives with another one.
+    async fn strangers(&mut self, key: &[u8; 32]) -> Result<Option<String>, String> {
+        let Some(connection) = &self.connection else { return Ok(None) };
+        let me = self.me.0.cast_signed();
+        let write = "UPDATE dormouse.nodes SET cluster_key = $2 WHERE id = $1";
+        let written = connection.client().execute(write, &[&me, &&key[..]]).await;
+        written.map_err(|error| describe(&error))?;
+        let read = "SELECT id, beat, address FROM dormouse.nodes WHERE id <> $1 AND cluster_key <> $2";
+        let strangers = async || {
+            let rows = connection.client().query(read, &[&me, &&key[..]]).await.map_err(|error| describe(&error))?;
+            let row = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, String>(2));
+            Ok::<_, String>(rows.iter().map(row).collect::<Vec<_>>())
+        };
+        let before = strangers().await?;
+        if before.is_empty() {
+            return Ok(None);
+        }
+        // Rows of dead nodes stay for a while.
+        clock::sleep(EVERY * STRANGER_BEATS).await;
+        let lives = |(id, beat, _): &(i64, i64, String)| !before.iter().any(|(old, was, _)| (old, was) == (id, beat));
+        Ok(strangers().await?.into_iter().find(lives).map(|(.., address)| address))
     }
 
     /// Goes on in a task. Readings become events.

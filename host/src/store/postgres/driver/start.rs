@@ -62,6 +62,9 @@ pub struct Settings {
     pub require_synchronous: bool,
     /// The address of the links of this node, if it shares the rooms with other nodes.
     pub node_address: Option<String>,
+    /// The [fingerprint](crate::cluster::link::ClusterKey::fingerprint) of the key of its cluster. A node is refused while
+    /// another one lives that has another key.
+    pub cluster_key: Option<[u8; 32]>,
 }
 
 /// A driver that has started.
@@ -155,7 +158,7 @@ async fn open(
     check_place(&setup).await?;
     let me = new_node(&setup).await.map_err(database)?;
     let joined = match &settings.node_address {
-        Some(address) => Some(Beating::join(target, me, address).await.map_err(database)?),
+        Some(address) => Some(Beating::join(target, me, address, settings.cluster_key).await.map_err(database)?),
         None => None,
     };
     // Another node may be importing now.
