@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::harness::{BASE, Server, within};
-use crate::nodes::{CONFIG, Nodes};
+use crate::nodes::{CONFIG, Nodes, join_when_free};
 
 /// Passes connections on to an address, as long as it is not cut.
 struct Relay {
@@ -81,16 +81,7 @@ async fn clients_of_a_room_that_is_not_reached_get_1012_and_503_until_the_networ
     let mut cy = nodes.node(0).join(&own, "cy").await;
     cy.recv_type("history").await;
     relay.cut.send_replace(false);
-    let mut here = within(async {
-        loop {
-            match nodes.node(0).connect(&path, &[]).await {
-                Ok(client) => return client,
-                Err(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    let mut here = join_when_free(nodes.node(0), &path).await;
     assert_eq!(here.recv_type("history").await["messages"][0]["content"], "still here");
 }
 

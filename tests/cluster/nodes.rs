@@ -16,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::cluster::{Database, Server as Postgres};
 use crate::databases::use_store;
-use crate::harness::{Server, within};
+use crate::harness::{Client, Server, within};
 use crate::workload::{Process, ServerUnderTest};
 
 /// Rooms of the chat, rooms that call and post, and rooms that do as they are told.
@@ -46,6 +46,20 @@ pub(crate) fn write_key(directory: &Path, pem: &str) {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(directory.join("cluster.key")).unwrap().write_all(pem.as_bytes()).unwrap();
+}
+
+/// Connects a client as soon as the node can reach or claim the room. Until then it answers 503.
+pub(crate) async fn join_when_free(node: &Server, path: &str) -> Client {
+    within(async {
+        loop {
+            match node.connect(path, &[]).await {
+                Ok(client) => return client,
+                Err(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
 }
 
 /// A directory for a node.

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{BASE, Server, within};
-use crate::nodes::{CONFIG, Nodes, metric};
+use crate::nodes::{CONFIG, Nodes, join_when_free, metric};
 
 fn signal(server: &Server, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
@@ -23,16 +23,7 @@ async fn a_node_that_slept_says_nothing_stale() {
     signal(nodes.node(0), Signal::STOP);
     assert_eq!(bo.recv_close().await.0, 1012, "the link is silent");
     let path = format!("{BASE}/rooms/{room}/ws?token=id-bo:bo");
-    let mut bo = within(async {
-        loop {
-            match nodes.node(1).connect(&path, &[]).await {
-                Ok(client) => return client,
-                Err(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    let mut bo = join_when_free(nodes.node(1), &path).await;
     bo.recv_type("history").await;
     bo.send_chat("meanwhile").await;
     assert_eq!(bo.recv_content().await, "meanwhile");

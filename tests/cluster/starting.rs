@@ -6,7 +6,7 @@ use dormouse::cluster::link::ClusterKey;
 use tempfile::TempDir;
 
 use crate::harness::Server;
-use crate::nodes::{CONFIG, Nodes, config, directory, node_address, write_key};
+use crate::nodes::{CONFIG, Nodes, config, directory, join_when_free, node_address, write_key};
 
 fn dormouse(args: &[&str], directory: &TempDir) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
@@ -44,12 +44,7 @@ async fn a_node_with_another_key_is_refused_while_a_node_lives() {
     nodes.kill(0);
     let stranger = Server::in_directory(stranger, &config(CONFIG)).await;
     let path = format!("{}/rooms/{room}/ws?token=id-ana:ana", crate::harness::BASE);
-    crate::harness::within(async {
-        while stranger.connect(&path, &[]).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    join_when_free(&stranger, &path).await;
 }
 
 #[test]

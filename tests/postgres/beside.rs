@@ -1,5 +1,5 @@
-//! What a server keeps beside the messages of rooms, and where: in the database, or in files of its data directory.
-//! `docs/postgres.md` has a table of this, and each row of it has a test here or in the modules of `tests/e2e` that
+//! The place of everything that a server keeps beside the messages of rooms: in the database, or in files of its data
+//! directory. `docs/postgres.md` has a table of this, and each row of it has a test here or in the modules of `tests/e2e` that
 //! `main.rs` names. Everything is looked at after `kill -9`.
 
 use std::fs;

@@ -1,5 +1,5 @@
 /**
- * What makes a turn fail although its handler did not: `ctx.abort()`, and a `blockConcurrencyWhile()` that throws or does
+ * Reasons why a turn fails although its handler did not: `ctx.abort()`, and a `blockConcurrencyWhile()` that throws or does
  * not end. Nothing of such a turn is kept, and the object is made anew, as on Cloudflare.
  */
 

@@ -93,8 +93,8 @@ impl Class {
     }
 }
 
-/// What the codec needs of JavaScript: the numbers of the classes, the identity of `Object.prototype`, and functions
-/// that no bundle can replace.
+/// The parts of JavaScript that the codec needs: the numbers of the classes, the identity of `Object.prototype`, and
+/// functions that no bundle can replace.
 struct Helpers {
     classes: Vec<(u32, Class)>,
     object_prototype: u64,

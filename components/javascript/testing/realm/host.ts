@@ -183,7 +183,7 @@ export const post = turn("post", (to: unknown, request: flat.Request) =>
 );
 export const waitingPosts = turn("waitingPosts", () => __world.waitingPosts());
 
-// What the test calls. Only JSON crosses.
+// The functions that the test calls. Only JSON crosses.
 
 type Json = Record<string, any>;
 

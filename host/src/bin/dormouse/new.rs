@@ -55,7 +55,7 @@ type Files = &'static [(&'static str, &'static str)];
 
 /// A kind of project.
 struct Template {
-    /// What it makes, for errors.
+    /// The kind of project, for errors.
     kind: &'static str,
     files: Files,
     language: Language,

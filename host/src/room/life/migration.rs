@@ -20,7 +20,7 @@ struct Staged {
     turn: Turn,
     from: u32,
     to: u32,
-    /// What it used.
+    /// The CPU that it used.
     cpu: Duration,
     /// As it was before.
     timers: Timers,

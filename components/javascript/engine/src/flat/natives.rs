@@ -1,4 +1,4 @@
-//! What `web.js` needs of Rust, which no bundle sees: it is taken out of the globals before the bundle runs.
+//! Functions in Rust that `web.js` needs and no bundle sees: they are taken out of the globals before the bundle runs.
 
 use rquickjs::prelude::Opt;
 use rquickjs::{Ctx, Exception, Object};
