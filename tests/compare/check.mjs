@@ -143,7 +143,7 @@ const PROMISES = {
 };
 
 /** The servers that keep nothing. */
-const FORGETFUL = ['native', 'node'];
+const FORGETFUL = ['native', 'node', 'bun'];
 
 // A server that asks for tokens gives the same answers as the same program without.
 const open = Object.keys(SERVERS).filter((name) => SERVERS[name].token === undefined);

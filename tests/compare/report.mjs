@@ -6,7 +6,7 @@ import { COLOURS, bars } from './plot.mjs';
 import { SERVERS } from './servers.mjs';
 
 /** Dormouse is set beside these. */
-const BESIDE = ['granted', 'native', 'workerd'];
+const BESIDE = ['granted', 'native', 'bun', 'bun-sqlite', 'workerd'];
 
 export function tables({ machine, rounds, runs }) {
   const servers = Object.keys(SERVERS).filter((name) => runs.some(({ server }) => server === name));

@@ -13,6 +13,8 @@ export const ROOT = join(HERE, '../..');
 export const DORMOUSE = join(ROOT, 'target/release/dormouse');
 const NATIVE = join(ROOT, 'target/release/dormouse-compare-native');
 const NODE = join(HERE, 'node/server.mjs');
+const BUN = join(HERE, 'node_modules/bun/bin/bun.exe'); // its name on every system
+const BUN_SERVER = join(HERE, 'bun/server.mjs');
 // Not node_modules/.bin/workerd: that is a script, and its pid is not the server's.
 const WORKERD = join(
   HERE,
@@ -64,6 +66,18 @@ export const SERVERS = {
     does: 'in memory, no sandbox',
     command: () => [process.execPath, NODE, '--listen', '127.0.0.1:0'],
     version: () => `Node ${process.version}, ws ${packageVersion('ws')}`,
+  },
+  bun: {
+    label: 'Bun',
+    does: 'in memory, no sandbox',
+    command: () => [BUN, BUN_SERVER, '--listen', '127.0.0.1:0'],
+    version: () => `Bun ${printed(BUN, '--version')}`,
+  },
+  'bun-sqlite': {
+    label: 'Bun + SQLite',
+    does: 'no sandbox, each message on disk (WAL, synchronous=FULL) before it is seen',
+    command: (data) => [BUN, BUN_SERVER, '--listen', '127.0.0.1:0', '--data', data],
+    version: () => `Bun ${printed(BUN, '--version')}`,
   },
   workerd: {
     label: 'workerd',
