@@ -8,6 +8,7 @@ mod client;
 mod database;
 mod judge;
 mod node;
+mod overtaken;
 mod random;
 mod rounds;
 mod world;

@@ -262,7 +262,9 @@ impl<E: Clone, F: Clone> Room<E, F> {
             }
             Down::NotAdopted { from } => {
                 if self.sits == Sits::After(from) {
-                    self.held.clear();
+                    // A socket that still connects may be seated by this owner and then be handed over. The frames that
+                    // another node has sent for it since then are here already if this owner's link is slow.
+                    self.held.retain(|(sender, _)| *sender != self.owner);
                     self.leave_tenure(effects);
                 }
             }
