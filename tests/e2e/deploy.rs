@@ -484,6 +484,23 @@ async fn a_version_keeps_the_time_since_which_it_runs() {
 }
 
 #[tokio::test]
+async fn a_version_has_its_time_as_soon_as_it_runs() {
+    let server = start().await;
+    let started = status(&server, "ROOMS").await["version"]["since"].clone();
+    let second = component_hash(&version("v2", "good"));
+    for _ in 0..10 {
+        deploy(&server, "ROOMS?watch=0s", &version("v2", "good")).await;
+        let settled = |status: &Value| {
+            let runs = status["version"]["hash"] == second;
+            assert!(!runs || status["version"]["since"] != started, "it was deployed later: {status}");
+            runs
+        };
+        wait_for(&server, settled).await;
+        roll_back(&server, "ROOMS").await;
+    }
+}
+
+#[tokio::test]
 async fn a_rollback_needs_the_file_of_the_configuration_no_more() {
     let server = start().await;
     // As a build does, before its result is deployed.

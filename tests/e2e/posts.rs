@@ -143,10 +143,12 @@ async fn failed_turns_use_up_no_post_numbers() {
         json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "times": 1_000 });
     // A commit has 65,536 numbers for posts.
     for _ in 0..70 {
-        assert_ne!(run_command(&server, "a", many.clone()).await["posted"], true);
+        let answer = run_command(&server, "a", many.clone()).await;
+        assert_ne!(answer["posted"], true, "{answer}: {}", server.log());
     }
     ana.send(r#"{"do":"get-count"}"#).await;
-    assert_eq!(ana.recv().await["count"], 0);
+    let answer = ana.recv().await;
+    assert_eq!(answer["count"], 0, "{answer}: {}", server.log());
 }
 
 /// A server that accepts connections and never answers.

@@ -209,8 +209,14 @@ impl Deploys {
                 let settle_after_ms = millis(settle_after);
                 let candidate = Candidate { version: version.clone(), selection: selection.clone(), settle_after_ms };
                 let next = candidate.clone();
-                self.write(&target, move |record| record.candidate = Some(next)).await?;
-                progress.select(selection.clone());
+                let selected = selection.clone();
+                self.change(&target, move |target| {
+                    target.record.candidate = Some(next);
+                    target.write()?;
+                    target.progress().select(selected);
+                    Ok(())
+                })
+                .await?;
                 self.watch(&target, &candidate);
                 tracing::info!(
                     target = target.as_str(),
@@ -226,48 +232,12 @@ impl Deploys {
         if let Compiled::Room(room) = &compiled {
             tried = self.0.rooms.try_code(&target, room).await?;
         }
-        // A deploy to all rooms that is under way is what has run up to now.
-        if versions.candidate.as_ref().is_some_and(|(_, current)| current.is_all()) {
-            progress.settle();
-        }
-        let stable = progress.versions().stable;
-        let is_stable = is_same(&stable);
         let candidate =
             Candidate { version: version.clone(), selection: selection.clone(), settle_after_ms: millis(settle_after) };
-        let (configured, started) = (self.0.configured.get(&target).cloned(), self.0.started);
-        let next = (!is_stable).then(|| candidate.clone());
-        self.change(&target, move |journal, record, target| {
-            let of_configuration = configured.as_ref().map(|component| component.hash.as_str());
-            if record.candidate.as_ref().is_some_and(|candidate| *candidate.version.hash == *stable) {
-                record.settle(of_configuration);
-            }
-            // The code that has run up to now can run again.
-            if let Some(configured) = &configured
-                && configured.hash == *stable
-                && record.versions.iter().all(|kept| kept.hash != configured.hash)
-            {
-                let Configured { hash, wasm } = configured.clone();
-                journal.keep(&hash, &wasm)?;
-                record.run(Kept { hash, since: started, compiled: None }, of_configuration);
-            }
-            if let Some(next) = &next {
-                journal.keep(&next.version.hash, &wasm)?;
-            }
-            record.candidate = next;
-            record.last_failure = None;
-            journal.set(target, std::mem::take(record))
-        })
-        .await?;
+        let next = candidate.clone();
+        let is_stable = self.change(&target, move |target| target.begin(next, &wasm, compiled)).await?;
         if is_stable {
-            progress.cancel();
             return Ok(deployed(true, &tried));
-        }
-        match compiled {
-            Compiled::Room(room) => {
-                let namespace = self.0.rooms.namespace(&target).expect("`progress` has found it");
-                namespace.code.begin(&version.hash, *room, selection.clone());
-            }
-            Compiled::Router(router) => self.0.router.begin(&version.hash, *router, selection.clone()),
         }
         self.watch(&target, &candidate);
         let (canary, version) = (!selection.is_all(), short(&version.hash));
@@ -299,8 +269,13 @@ impl Deploys {
             no_way_back: None,
         };
         if let Some((candidate, _)) = &versions.candidate {
-            self.write(target, |record| record.candidate = None).await?;
-            progress.cancel();
+            self.change(target, |target| {
+                target.record.candidate = None;
+                target.write()?;
+                target.progress().cancel();
+                Ok(())
+            })
+            .await?;
             tracing::info!(target, version = short(candidate), "the deploy was rolled back");
             self.count("rolled_back");
             return Ok(deployed(versions.stable.to_string()));
@@ -311,21 +286,17 @@ impl Deploys {
         let (journal, of, hash) = (self.0.journal.clone(), target.to_owned(), earlier.hash.clone());
         let wasm = low_priority::run(move || journal.lock().component(&of, &hash)).await?;
         let (_, compiled) = self.compile(target, wasm).await?;
-        let configured = self.0.configured.get(target).map(|component| component.hash.clone());
         let (next, stable) = (Kept { since: clock::unix_millis(), ..earlier }, versions.stable.clone());
         let version = next.hash.clone();
-        self.write(target, move |record| {
-            record.versions.retain(|kept| *kept.hash != *stable);
-            record.run(next, configured.as_deref());
+        let running = version.clone();
+        self.change(target, move |target| {
+            target.record.versions.retain(|kept| *kept.hash != *stable);
+            target.run(next);
+            target.write()?;
+            target.replace(&running, compiled);
+            Ok(())
         })
         .await?;
-        match compiled {
-            Compiled::Room(room) => {
-                let namespace = self.0.rooms.namespace(target).expect("`progress` has found it");
-                namespace.code.replace(&version, *room);
-            }
-            Compiled::Router(router) => self.0.router.replace(&version, *router),
-        }
         tracing::info!(target, version = short(&version), "rolled back");
         self.count("rolled_back");
         Ok(deployed(version))
@@ -461,27 +432,18 @@ impl Deploys {
         .await
     }
 
-    /// Changes the record of a target, on disk first.
-    async fn write(&self, target: &str, change: impl FnOnce(&mut Record) + Send + 'static) -> Result<(), DeployError> {
-        self.change(target, |journal, record, target| {
-            change(record);
-            journal.set(target, std::mem::take(record))
-        })
-        .await
-    }
-
-    async fn change(
+    /// Changes the record of a target, on disk first, and its versions in memory. The journal is locked meanwhile, so
+    /// [`Deploys::status`] sees both or neither.
+    async fn change<T: Send + 'static>(
         &self,
         target: &str,
-        change: impl FnOnce(&mut Journal, &mut Record, &str) -> io::Result<Vec<String>> + Send + 'static,
-    ) -> Result<(), DeployError> {
-        let (inner, target) = (self.0.clone(), target.to_owned());
+        change: impl FnOnce(&mut Changing<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, DeployError> {
+        let (deploys, target) = (self.clone(), target.to_owned());
         let changed = tokio::task::spawn_blocking(move || {
-            let mut journal = inner.journal.lock();
-            let mut record = journal.record(&target);
-            let unneeded = change(&mut journal, &mut record, &target)?;
-            unneeded.iter().for_each(|name| inner.engine.forget(name));
-            Ok::<_, io::Error>(())
+            let mut journal = deploys.0.journal.lock();
+            let record = journal.record(&target);
+            change(&mut Changing { deploys: &deploys, journal: &mut journal, target: &target, record })
         });
         changed.await.expect("writing a file does not panic").map_err(DeployError::NotKept)
     }
@@ -506,10 +468,11 @@ impl Deploys {
             event: failed.event.into(),
             reason: failed.reason,
         };
-        let written = self.write(target, |record| {
+        let written = self.change(target, |target| {
             // A later deploy may be under way already.
-            record.candidate.take_if(|candidate| candidate.version.hash == failure.hash);
-            record.last_failure = Some(failure);
+            target.record.candidate.take_if(|candidate| candidate.version.hash == failure.hash);
+            target.record.last_failure = Some(failure);
+            target.write()
         });
         if let Err(error) = written.await {
             tracing::error!(target, "a restart before the next deploy tries the failed version again: {error}");
@@ -534,17 +497,101 @@ impl Deploys {
     /// Ends a deploy if it is still this one.
     async fn settle(&self, target: &str, candidate: &Candidate) {
         let _one = self.0.one_at_a_time.lock().await;
-        let Ok(progress) = self.progress(target) else { return };
-        if !self.is_under_way(target, candidate) || !progress.settle() {
-            return self.note_failure(target).await;
-        }
-        let configured = self.0.configured.get(target).map(|component| component.hash.clone());
-        let written = self.write(target, move |record| record.settle(configured.as_deref())).await;
-        match written {
-            Ok(()) => tracing::info!(target, version = short(&candidate.version.hash), "the deploy has settled"),
+        let wanted = candidate.clone();
+        let settled = self.change(target, move |target| {
+            if !target.deploys.is_under_way(target.target, &wanted) || !target.progress().settle() {
+                return Ok(false);
+            }
+            target.record.settle(target.configured());
+            target.write()?;
+            Ok(true)
+        });
+        match settled.await {
+            Ok(false) => return self.note_failure(target).await,
+            Ok(true) => tracing::info!(target, version = short(&candidate.version.hash), "the deploy has settled"),
             Err(error) => tracing::error!(target, "after a restart the deploy is watched again: {error}"),
         }
         self.count("settled");
+    }
+}
+
+/// A target whose record and versions are changed.
+struct Changing<'a> {
+    deploys: &'a Deploys,
+    journal: &'a mut Journal,
+    target: &'a str,
+    record: Record,
+}
+
+impl<'a> Changing<'a> {
+    fn progress(&self) -> &'a dyn Progress {
+        self.deploys.progress(self.target).expect("who changes a target has found it")
+    }
+
+    /// The hash of the component that the configuration names.
+    fn configured(&self) -> Option<&'a str> {
+        self.deploys.0.configured.get(self.target).map(|component| component.hash.as_str())
+    }
+
+    fn run(&mut self, version: Kept) {
+        self.record.run(version, self.configured());
+    }
+
+    /// Writes the record. The compiled code that it needs no more is forgotten.
+    fn write(&mut self) -> io::Result<()> {
+        let unneeded = self.journal.set(self.target, std::mem::take(&mut self.record))?;
+        unneeded.iter().for_each(|name| self.deploys.0.engine.forget(name));
+        Ok(())
+    }
+
+    /// Begins a deploy. Returns true if this version runs already.
+    fn begin(&mut self, next: Candidate, wasm: &[u8], compiled: Compiled) -> io::Result<bool> {
+        let progress = self.progress();
+        // A deploy to all rooms that is under way is what has run up to now.
+        if progress.versions().candidate.is_some_and(|(_, current)| current.is_all()) {
+            progress.settle();
+        }
+        let stable = progress.versions().stable;
+        let is_stable = *next.version.hash == *stable;
+        if self.record.candidate.as_ref().is_some_and(|candidate| *candidate.version.hash == *stable) {
+            self.record.settle(self.configured());
+        }
+        // The code that has run up to now can run again.
+        let configured = self.deploys.0.configured.get(self.target);
+        if let Some(Configured { hash, wasm }) = configured.filter(|configured| *configured.hash == *stable)
+            && self.record.versions.iter().all(|kept| kept.hash != *hash)
+        {
+            self.journal.keep(hash, wasm)?;
+            self.run(Kept { hash: hash.clone(), since: self.deploys.0.started, compiled: None });
+        }
+        self.record.last_failure = None;
+        if is_stable {
+            self.record.candidate = None;
+            self.write()?;
+            progress.cancel();
+            return Ok(true);
+        }
+        self.journal.keep(&next.version.hash, wasm)?;
+        let (hash, selection) = (next.version.hash.clone(), next.selection.clone());
+        self.record.candidate = Some(next);
+        self.write()?;
+        match compiled {
+            Compiled::Room(room) => self.code().begin(&hash, *room, selection),
+            Compiled::Router(router) => self.deploys.0.router.begin(&hash, *router, selection),
+        }
+        Ok(false)
+    }
+
+    /// Replaces the stable version.
+    fn replace(&self, version: &str, compiled: Compiled) {
+        match compiled {
+            Compiled::Room(room) => self.code().replace(version, *room),
+            Compiled::Router(router) => self.deploys.0.router.replace(version, *router),
+        }
+    }
+
+    fn code(&self) -> &'a Rollout<CompiledRoom> {
+        &self.deploys.0.rooms.namespace(self.target).expect("`progress` has found it").code
     }
 }
 
