@@ -8,6 +8,7 @@ use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use super::bindings::room::ConnectedRoomComponentIndices as RoomExports;
+use super::epochs::Epochs;
 use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
@@ -15,7 +16,7 @@ use super::migration::{self, Migration};
 use super::moment::Moment;
 use super::personal_data::PersonalData;
 use super::state::{StoreData, TurnResources};
-use super::stopwatch::{Epochs, supervised};
+use super::stopwatch::supervised;
 use crate::config::Limits;
 use crate::model::Declared;
 

@@ -15,6 +15,7 @@ mod compiled_room;
 mod contract;
 mod convert;
 mod declared;
+mod epochs;
 mod failure;
 mod grants;
 mod imports;
@@ -34,7 +35,6 @@ mod stopwatch;
 mod wasi;
 
 use std::sync::Arc;
-use std::thread;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -58,9 +58,9 @@ pub use state::TurnResources;
 
 use code_cache::CodeKey;
 use compiled_room::LinkedRoom;
+use epochs::Epochs;
 use linker::{is_outbound, link, link_connected, link_router};
 use state::StoreData;
-use stopwatch::{Epochs, TICK};
 
 /// Compiles components and makes instances of them. Cheap to clone.
 #[derive(Clone)]
@@ -96,8 +96,12 @@ impl Engine {
         let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
         let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
         let epochs = Epochs::default();
-        tick([warm.engine.weak(), cold.engine.weak()], epochs.clone())
-            .map_err(|error| LoadError::engine(error.into()))?;
+        let engines = [warm.engine.weak(), cold.engine.weak()];
+        let ticking = epochs.start(move || {
+            let alive = engines.iter().filter_map(EngineWeak::upgrade);
+            alive.map(|engine| engine.increment_epoch()).count() > 0
+        });
+        ticking.map_err(|error| LoadError::engine(error.into()))?;
         let warm_slots = Arc::new(Semaphore::new(warm_rooms as usize));
         Ok(Engine { warm, cold, warm_slots, limits, epochs, cache: None })
     }
@@ -319,23 +323,4 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
         .async_stack_zeroing(!resident.stack)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config
-}
-
-/// Advances the epochs, so that long computations yield. The thread ends with the engines.
-fn tick(engines: [EngineWeak; 2], epochs: Epochs) -> std::io::Result<()> {
-    thread::Builder::new().name("dormouse-epoch".into()).spawn(move || {
-        loop {
-            epochs.tick();
-            let mut alive = false;
-            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
-                alive = true;
-            }
-            if !alive {
-                return;
-            }
-            thread::sleep(TICK);
-        }
-    })?;
-    Ok(())
 }

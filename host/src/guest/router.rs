@@ -10,6 +10,7 @@ use super::bindings::router::RouterComponentPre;
 use super::bindings::router::dormouse::room::types;
 use super::bindings::router::exports::dormouse::room::router as wit;
 use super::convert;
+use super::epochs::Epochs;
 use super::failure::TurnFailure;
 use super::grants::RouterGrants;
 use super::instance::new_store;
@@ -17,7 +18,7 @@ use super::log_limiter::LogLimiter;
 use super::long_turns::LongTurns;
 use super::moment::Moment;
 use super::state::{StoreData, TurnUser};
-use super::stopwatch::{Epochs, supervised};
+use super::stopwatch::supervised;
 use crate::config::Limits;
 use crate::model::{CALLER, Declared, Request, Response};
 

@@ -11,6 +11,7 @@ use wasmtime::{Trap, bail};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
+use super::epochs::Epochs;
 use super::failure::TurnFailure;
 use super::grants::RouterGrants;
 use super::log_context::{LogContext, LogUser};
@@ -18,7 +19,7 @@ use super::log_limiter::{LogLimiter, one_line};
 use super::meter::{Exceeded, Meter};
 use super::moment::Moment;
 use super::outbound::{CallBudget, CallsMade, Outbound};
-use super::stopwatch::{CpuStopwatch, Epochs};
+use super::stopwatch::CpuStopwatch;
 use super::wasi::Wasi;
 use crate::config::Limits;
 use crate::limits;

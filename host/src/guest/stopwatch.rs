@@ -17,28 +17,12 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use wasmtime::format_err;
 
+use super::epochs::{Epochs, TICK};
 use super::outbound::Outbound;
 use crate::clock;
 
-/// The interval at which a running guest is interrupted. It holds its thread for two of these at most.
-pub(super) const TICK: Duration = Duration::from_millis(5);
-
 /// Time for a wait beyond the longest call, because the answer of that call may be on its way.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Epoch ticks since the engine started.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Epochs(Arc<AtomicU64>);
-
-impl Epochs {
-    pub(super) fn tick(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The stopwatch of one instance, shared by its store and by the code that polls it.
 #[derive(Debug)]
@@ -181,6 +165,7 @@ pub(super) async fn supervised<T>(
     let mut long = false;
     let mut wait = None::<Wait>;
     poll_fn(|context| {
+        let _running = stopwatch.epochs.run();
         let started = stopwatch.start_poll(long);
         long = true;
         let polled = run.as_mut().poll(context);
