@@ -43,7 +43,9 @@ impl EventId {
     /// An id of 1 to 128 visible ASCII characters. Absent for any other text: a line break would end the field of the
     /// event, and spaces at the ends would not come back in a header.
     pub fn new(id: String) -> Option<Self> {
-        let good = (1..=EVENT_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        // A room makes one for each message, and nearly all are good: without an early end the loop is vectorised.
+        let is_visible = id.bytes().fold(true, |so_far, byte| so_far & byte.is_ascii_graphic());
+        let good = is_visible && (1..=EVENT_ID_BYTES).contains(&id.len());
         good.then(|| EventId(id.into_boxed_str()))
     }
 
