@@ -28,7 +28,9 @@ fn compile_into(data: &Path, wasm: &[u8]) {
     let of_tests = Path::new(env!("CARGO_BIN_EXE_dormouse")).ancestors().nth(2).expect("it is in the target directory");
     let of_tests = of_tests.join("dormouse-compiled");
     let code = CompiledCode::open(&of_tests).expect("a directory of our own");
-    let engine = Engine::new(Arc::new(Limits::default())).expect("an engine").with_cache(Arc::new(code));
+    // Each place of an instance needs memory maps, of which a process may have 65,530, and tests run side by side.
+    let limits = Limits { awake_rooms: 10, warm_rooms: 1, requests: 5, ..Limits::default() };
+    let engine = Engine::new(Arc::new(limits)).expect("an engine").with_cache(Arc::new(code));
     engine.room("auction.wasm", wasm).expect("it is a room");
     fs::create_dir(data).expect("a new directory");
     CompiledCode::open(&data.join("compiled")).expect("a directory of our own");

@@ -202,6 +202,8 @@ async fn code_that_can_change_newer_data_back_returns_after_a_failed_deploy() {
     let back = json!({ "version": "v1", "last": 3, "migrations": [[0, 2], [2, 0]], "marks": [0] });
     assert_eq!(look(&server, "good").await, back);
     assert_eq!(look(&server, "bad").await, json!({ "version": "v1", "last": 1 }));
+    // A restart before the failure is on disk tries the failed version again.
+    wait_for(&server, |status| !status["last_failure"].is_null()).await;
     let server = server.crash_and_restart().await;
     assert_eq!(look(&server, "good").await, back);
 }
