@@ -20,6 +20,22 @@ pub(super) enum LogUser {
     OfRequest(Arc<str>),
 }
 
+/// Logs a line of a guest, at the level of this macro of `tracing`. The target says whether a room or the router wrote
+/// it: a router has no turns.
+macro_rules! log_line {
+    ($level:ident, $about:expr, $line:expr) => {{
+        let about: &$crate::guest::log_context::LogContext = &$about;
+        let line: &str = &$line;
+        let user = about.user();
+        match about.turn {
+            Some(turn) => tracing::$level!(target: "room", turn, user, "{line}"),
+            None => tracing::$level!(target: "router", user, "{line}"),
+        }
+    }};
+}
+
+pub(super) use log_line;
+
 impl LogContext {
     pub(super) fn new(turn: u64, user: Option<LogUser>) -> Self {
         LogContext { turn: Some(turn), user }

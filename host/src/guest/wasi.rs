@@ -22,7 +22,7 @@ use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::log_context::LogContext;
+use super::log_context::{LogContext, log_line};
 use super::log_limiter::{LogLimiter, one_line};
 use super::moment::Moment;
 use crate::lock::Lock;
@@ -156,8 +156,7 @@ impl LogStream {
             output.lines = output.lines.saturating_add(1);
             if output.log_limiter.take_of_turn(output.lines, output.max_lines) {
                 let line = one_line(line);
-                let (turn, user) = (output.log_context.turn, output.log_context.user());
-                tracing::info!(target: "room", turn, user, "{line}");
+                log_line!(info, output.log_context, line);
                 output.log_limiter.tap("info", &line);
             }
         }

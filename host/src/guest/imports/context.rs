@@ -3,6 +3,7 @@
 use rand::Rng;
 
 use crate::guest::bindings::room::dormouse::room::context::{self, Level, WakeReason};
+use crate::guest::log_context::log_line;
 use crate::guest::log_limiter::one_line;
 use crate::guest::state::StoreData;
 
@@ -41,22 +42,21 @@ impl context::Host for StoreData {
             return Ok(());
         }
         let (line, about) = (one_line(&line), self.log_context());
-        let (turn, user) = (about.turn, about.user());
         let level = match level {
             Level::Debug => {
-                tracing::debug!(target: "room", turn, user, "{line}");
+                log_line!(debug, about, line);
                 "debug"
             }
             Level::Info => {
-                tracing::info!(target: "room", turn, user, "{line}");
+                log_line!(info, about, line);
                 "info"
             }
             Level::Warn => {
-                tracing::warn!(target: "room", turn, user, "{line}");
+                log_line!(warn, about, line);
                 "warn"
             }
             Level::Error => {
-                tracing::error!(target: "room", turn, user, "{line}");
+                log_line!(error, about, line);
                 "error"
             }
         };
