@@ -2,6 +2,8 @@
 
 import { useEffect, useMemo } from "react";
 import {
+  CallError,
+  type CallOptions,
   type CredentialsRequest,
   type Close,
   CloseCode,
@@ -59,6 +61,11 @@ export interface UseWebSocketResult {
    * Never throws: `rejected` means that the message was dropped.
    */
   send: (data: unknown) => "sent" | "queued" | "rejected";
+  /**
+   * Calls the room, and resolves with its answer: see `call` of `RoomSocket`. Rejects with a `CallError`. Unmounting
+   * ends the wait.
+   */
+  call: (name: string, args?: unknown, options?: CallOptions) => Promise<unknown>;
   /** Closes until `connect` is called. Messages that wait are dropped. */
   disconnect: () => void;
   connect: () => void;
@@ -116,6 +123,8 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
         const encoded = encode(data);
         return (encoded === undefined ? undefined : shared?.value.send(encoded)) ?? ("rejected" as const);
       },
+      call: (name: string, args?: unknown, options?: CallOptions): Promise<unknown> =>
+        shared?.value.call(name, args, options) ?? Promise.reject(new CallError("not_sent", "there is no room")),
       disconnect: () => shared?.value.close(),
       connect: () => {
         if (shared?.isOpen) shared.value.open();

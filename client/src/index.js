@@ -3,6 +3,7 @@
  * The browser client of Dormouse. Read in this order:
  *
  *   room-socket   one socket to one room, kept open: its states and what leads from one to the next
+ *   calls         asking a room, with an answer that survives a reconnect
  *   transport     how to connect: by WebSocket, or by event stream where a network blocks WebSockets
  *   chat          a chat room as a page needs it: ordered messages, and sending that survives a reconnect
  *   presence      the users who are present
@@ -14,6 +15,7 @@ export { RoomSocket } from "./room-socket.js";
 export { Chat } from "./chat.js";
 export { Presence, STATUSES } from "./presence.js";
 
+export { CallError } from "./calls.js";
 export { backoffDelay } from "./backoff.js";
 export { CloseCode, afterClose, closeFromStatus, hintedDelay } from "./close-codes.js";
 export { MAX_CONTENT_UNITS } from "./content.js";
@@ -25,6 +27,8 @@ export { parseFrame } from "./protocol.js";
 
 /**
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
+ * @typedef {import("./calls.js").CallOptions} CallOptions
+ * @typedef {import("./calls.js").CallTypes} CallTypes
  * @typedef {import("./room-socket.js").State} State
  * @typedef {import("./room-socket.js").StateEvent} StateEvent
  * @typedef {import("./room-socket.js").Timing} Timing

@@ -13,6 +13,7 @@
  * what the frames mean. The layer above asks for missed messages: it puts the last one that it saw into `url`.
  */
 
+import { CallError, Calls } from "./calls.js";
 import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay, waitAfter } from "./backoff.js";
 import { CloseCode, afterClose, fitReason, hintedDelay, mayCloseWith } from "./close-codes.js";
 import { Connection } from "./connection.js";
@@ -120,6 +121,7 @@ export class RoomSocket extends Emitter {
   #timing;
   #queue;
   #renewal;
+  #calls = new Calls((frame) => this.#state === "open" && this.send(frame) === "sent");
   /** @type {State} */
   #state = "closed";
   /** @type {number | undefined} */
@@ -255,6 +257,22 @@ export class RoomSocket extends Emitter {
     return "sent";
   }
 
+  /**
+   * Calls the room, and returns its answer. A call that gets none when the connection ends is sent again on the next
+   * one; the room runs it once. Up to 100 calls wait, also for a connection.
+   *
+   * @template {import("./calls.js").CallTypes} [Types=import("./calls.js").CallTypes]
+   * @template {keyof Types & string} [Name=keyof Types & string]
+   * @param {Name} name
+   * @param {Parameters<Types[Name]>[0]} [args]
+   * @param {import("./calls.js").CallOptions} [options]
+   * @returns {Promise<ReturnType<Types[Name]>>} Rejects with a `CallError`.
+   */
+  call(name, args, options) {
+    if (this.#state === "closed") return Promise.reject(new CallError("not_sent", "the socket is closed"));
+    return /** @type {Promise<any>} */ (this.#calls.call(name, args, options));
+  }
+
   async #connect() {
     const attempt = this.#startAttempt();
     /** @type {Credentials} */
@@ -318,7 +336,7 @@ export class RoomSocket extends Emitter {
     const listener = {
       open: () => this.#opened(),
       firstData: () => this.#transportWorks(),
-      message: (data) => this.#renewal.handles(data) || this.emit("message", data),
+      message: (data) => this.#renewal.handles(data) || this.#calls.handles(data) || this.emit("message", data),
       pong: () => (this.#answersPings = "yes"),
       end: (ending) => this.#ended(attempt, ending, this.#credentials),
     };
@@ -421,6 +439,7 @@ export class RoomSocket extends Emitter {
     }, this.#timing.stableAfterMs);
     // Queued messages leave before anything that a listener sends when it learns of the new state.
     for (const data of this.#queue.drain()) this.#connection?.send(data);
+    this.#calls.opened((frame) => this.#connection?.send(frame));
     this.#setState("open");
   }
 
@@ -487,6 +506,7 @@ export class RoomSocket extends Emitter {
     this.#queue.drain();
     this.#close = close;
     this.#setState("closed");
+    this.#calls.closed();
   }
 
   /**

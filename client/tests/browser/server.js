@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../../target", import.meta.url));
-const BINARY = process.env.DORMOUSE_BINARY ?? join(TARGET, "debug", "dormouse");
+export const BINARY = process.env.DORMOUSE_BINARY ?? join(TARGET, "debug", "dormouse");
 
 /** For HS256, as the server is configured with `auth = "jwt"`. */
 export const SECRET = "a secret of at least 32 bytes, for tests only";

@@ -147,6 +147,44 @@ describe("useRoomSocket", () => {
     expect(typed).toBeTypeOf("function");
   });
 
+  test("calls the room, with the types of its calls", async () => {
+    interface Calls extends Record<string, (args: any) => unknown> {
+      move: (args: { card: number }) => { next: string };
+      left: (args: { by?: string }) => number;
+    }
+    const used = use(() => useRoomSocket<Tally, never, Calls>({ namespace: "polls", name: "x" }), {});
+    await tick();
+    FakeSocket.last.accept();
+    const moved = used.now.call("move", { card: 3 });
+    const left = used.now.call("left");
+    const [move, ask] = FakeSocket.last.frames;
+    expect([move.name, move.args, ask.name]).toEqual(["move", { card: 3 }, "left"]);
+    FakeSocket.last.receive({ type: "answer", id: move.id, value: { next: "bo" } });
+    FakeSocket.last.receive({ type: "answer", id: ask.id, value: 2 });
+    const next: string = (await moved).next;
+    const count: number = await left;
+    expect([next, count]).toEqual(["bo", 2]);
+    // @ts-expect-error: only the arguments of this call.
+    const wrong = () => used.now.call("move", { card: "3" });
+    // @ts-expect-error: this call has arguments.
+    const none = () => used.now.call("move");
+    expect([typeof wrong, typeof none]).toEqual(["function", "function"]);
+  });
+
+  test("a call without a room is not sent, and unmounting ends one", async () => {
+    const used = use(({ name }: { name: string | null }) => useRoomSocket({ namespace: "polls", name }), {
+      name: null as string | null,
+    });
+    await expect(used.now.call("move", {})).rejects.toMatchObject({ code: "not_sent" });
+    used.again({ name: "x" });
+    await tick();
+    FakeSocket.last.accept();
+    const ended = expect(used.now.call("move", {})).rejects.toMatchObject({ code: "closed" });
+    used.unmount();
+    await tick(20);
+    await ended;
+  });
+
   test("without a provider it is on this page's own origin", async () => {
     use(() => useRoomSocket({ namespace: "polls", name: "x" }), {});
     await tick();

@@ -1,5 +1,5 @@
 /** `@dormouse/room`: rooms in TypeScript. Start with `Room`. */
-export { type Call, call, type Calls } from "./calls.js";
+export { type Call, call, type CallOptions, type Calls, type CallsOf } from "./calls.js";
 export { type Check, type Checked, is, type Schema, type StandardSchema } from "./check.js";
 export { access, context } from "./context.js";
 export { ClientError, Refusal } from "./errors.js";

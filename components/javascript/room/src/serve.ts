@@ -2,10 +2,11 @@
 import * as host from "dormouse:host";
 import type { Hooks, Refusal as HostRefusal, SocketId } from "dormouse:host";
 
-import { answerFrame, callIn, errorFrame, runCall } from "./calls.js";
+import { answerFrame, callIn, type CallFrame, callOf, type Calls, errorFrame, runCall } from "./calls.js";
 import { checked } from "./check.js";
 import { ClientError, Refusal } from "./errors.js";
 import { Request, Response, toHost } from "./http.js";
+import * as once from "./once.js";
 import type { Room, RoomClass } from "./room.js";
 import { forget, socketOf } from "./sockets.js";
 import { timerOf } from "./timers.js";
@@ -34,6 +35,7 @@ let room: Room<any>;
 const hooksOf = (Class: RoomClass): Hooks => ({
   wake: () => {
     host.setAutoResponse(PING, PONG);
+    once.reset();
     room = new Class();
   },
 
@@ -94,8 +96,7 @@ const hear = (id: SocketId, text: string): void => {
     const said = parse(text);
     call = room.calls && callIn(said);
     if (call && room.calls) {
-      const value = noPromise(`calls.${call.name}`, runCall(room.calls, call, socketOf(id)));
-      socketOf(id).send(answerFrame(call.id, value));
+      answer(id, room.calls, call);
     } else if (isPing(said)) {
       host.send(id, PONG); // in another spelling than that which the host answers
     } else if (room.message) {
@@ -109,6 +110,19 @@ const hear = (id: SocketId, text: string): void => {
     if (call) host.send(id, JSON.stringify(errorFrame(call.id, problem)));
     else sendError(id, problem, text);
   }
+};
+
+/** Runs a call, or answers it with what it has answered before. */
+const answer = (socket: SocketId, calls: Calls, frame: CallFrame): void => {
+  const call = callOf(calls, frame.name);
+  const caller = socketOf(socket);
+  const isKept = frame.once && !call.readOnly;
+  const before = isKept ? once.answered(caller.user.id, frame.id, frame.name) : undefined;
+  if (before !== undefined) return void host.send(socket, before);
+  const value = answerFrame(frame.id, noPromise(`calls.${frame.name}`, runCall(call, frame, caller)));
+  // A refusal has changed nothing, so the call may as well be judged again.
+  if (isKept) once.keep(caller.user.id, frame.id, frame.name, JSON.stringify(value));
+  caller.send(value);
 };
 
 const parse = (text: string): unknown => {
@@ -171,6 +185,9 @@ const personalDataOf = ({ prototype }: RoomClass & { prototype?: Room }): Partia
   prototype?.exportUser && prototype.eraseUser
     ? {
         exportUser: (user, after) => (room.exportUser as NonNullable<Room["exportUser"]>)(user, after),
-        eraseUser: (user, after) => (room.eraseUser as NonNullable<Room["eraseUser"]>)(user, after),
+        eraseUser: (user, after) => {
+          once.forgetUser(user);
+          return (room.eraseUser as NonNullable<Room["eraseUser"]>)(user, after);
+        },
       }
     : {};

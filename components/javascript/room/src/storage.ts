@@ -6,6 +6,7 @@
  */
 import * as host from "dormouse:host";
 
+import { AFTER_TEXTS } from "./once.js";
 import { change } from "./turn.js";
 
 /** Which entries `list` returns. */
@@ -64,12 +65,13 @@ export const storage: Storage<Record<string, any>> = {
 
   list: <V>({ limit = Infinity, reverse = false, ...range }: ListOptions = {}) => {
     const found: [string, V][] = [];
-    for (let next: host.Range = range; found.length < limit;) {
+    // Behind the texts are the records of the library itself.
+    for (let next: host.Range = { ...range, end: range.end ?? AFTER_TEXTS }; found.length < limit;) {
       const page = host.listValues({ ...next, reverse, limit: Math.min(PAGE, limit - found.length) });
       found.push(...(page as [string, V][]));
       const last = page.at(-1)?.[0] as string | undefined;
       if (last === undefined) break; // a page may be short at 16 MiB, so only an empty one is the last
-      next = reverse ? { ...range, end: last } : { ...range, start: `${last}\0` };
+      next = reverse ? { ...range, end: last } : { ...next, start: `${last}\0` };
     }
     return found;
   },

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { call, ClientError, everyone, is, Room, roomOf, type Socket, storage } from "../../testing/outer/kit.js";
+import type { CallsOf } from "../src/index.js";
 
 class Game extends Room {
   override calls = {
@@ -176,4 +177,92 @@ test("the checks of is accept and refuse by their limits", () => {
     room.json(),
     cases.map(([, , expected]) => expected),
   );
+});
+
+class Purse extends Room {
+  override calls = {
+    pay: call(is.object({ cents: is.integer({ min: 1 }) }), (caller, { cents }) => {
+      const left: number = (storage.get("left") ?? 100) - cents;
+      if (left < 0) throw new ClientError("too_little", `${cents - (left + cents)} cents are missing`);
+      storage.put("left", left);
+      return { left, by: caller.user.name };
+    }),
+    left: call(is.anything(), () => (storage.get("left") as number | undefined) ?? 100, { readOnly: true }),
+    lies: call(is.anything(), () => storage.put("left", 0), { readOnly: true }),
+    talks: call(is.anything(), () => "x".repeat(70_000)),
+  };
+
+  override request(): unknown {
+    return storage.list().map(([key]) => key);
+  }
+}
+
+const pay = (id: string, cents: number, name = "pay") => ({ type: "call", id, name, args: { cents }, once: true });
+
+test("a call that is sent again runs once and gets the same answer", () => {
+  const room = roomOf(Purse);
+  const [ana, bo] = [room.connect("ana"), room.connect("bo")];
+  const answer = (id: string, left: number, by: string) => ({ type: "answer", id, value: { left, by } });
+  room.send(ana, pay("c1", 30));
+  room.hibernate();
+  room.send(ana, pay("c1", 30));
+  assert.deepEqual(ana.takeJson(), [answer("c1", 70, "ana"), answer("c1", 70, "ana")]);
+  room.restart();
+  const again = room.connect("ana");
+  room.send(again, pay("c1", 30));
+  assert.deepEqual(again.takeJson(), [answer("c1", 70, "ana")]);
+  // An id is the user's own.
+  const other = room.connect("bo");
+  room.send(other, pay("c1", 30));
+  assert.deepEqual(other.takeJson(), [answer("c1", 40, "bo")]);
+  assert.deepEqual(bo.takeJson(), []);
+  // Without `once` it runs each time, and the library's records are not among the room's keys.
+  room.send(other, { ...pay("c1", 10), once: false });
+  assert.deepEqual(other.takeJson(), [answer("c1", 30, "bo")]);
+  assert.deepEqual(room.json(), ["left"]);
+});
+
+test("the id of a call means one call, and a refusal is judged again", () => {
+  const room = roomOf(Purse);
+  const ana = room.connect("ana");
+  const error = (frame: object) => {
+    room.send(ana, frame);
+    return ana.takeJson()[0].error?.code;
+  };
+  assert.equal(error(pay("c1", 101)), "too_little");
+  assert.equal(error(pay("c1", 100)), undefined);
+  assert.equal(error(pay("c1", 100, "talks")), "id_reused");
+  assert.equal(error(pay("c2", 1, "talks")), undefined);
+  assert.equal(error(pay("c2", 1, "talks")), "answer_not_kept");
+});
+
+test("a call that only reads stores nothing, and may not change anything", () => {
+  const room = roomOf(Purse);
+  const ana = room.connect("ana");
+  room.send(ana, pay("c1", 1, "left"));
+  assert.deepEqual(ana.takeJson(), [{ type: "answer", id: "c1", value: 100 }]);
+  assert.equal(room.world.storage.size, 0);
+  assert.throws(() => room.send(ana, pay("c2", 1, "lies")), /the call lies is readOnly, and it made a change/);
+});
+
+test("answers are kept for ten minutes and then removed", () => {
+  const room = roomOf(Purse);
+  const ana = room.connect("ana");
+  for (let n = 0; n < 10; n += 1) room.send(ana, pay(`c${n}`, 1));
+  room.advance(10 * 60_000 - 1);
+  room.send(ana, pay("c0", 1));
+  assert.equal(ana.takeJson().at(-1).value.left, 99);
+  room.advance(10 * 60_000 + 1);
+  for (let n = 0; n < 3; n += 1) room.send(ana, pay(`d${n}`, 1));
+  // Those three, and `left`.
+  assert.equal(room.world.storage.size, 4);
+});
+
+test("a client has the types of the calls of a room", () => {
+  type Client = CallsOf<Purse>;
+  const pays: Client["pay"] = ({ cents }) => ({ left: cents, by: "ana" });
+  // @ts-expect-error: cents is a number.
+  const wrong = () => pays({ cents: "1" });
+  const left: number = pays({ cents: 1 }).left;
+  assert.deepEqual([left, typeof wrong], [1, "function"]);
 });
