@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // @ts-check
 /** `dormouse-bundle`: the command. */
-import { readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { bundle } from "./index.js";
-import { readWrangler } from "./wrangler.js";
+import { lineOf, readWrangler } from "./wrangler.js";
 
 const USAGE = `Makes the module that \`dormouse build\` takes.
 
@@ -61,6 +61,14 @@ const run = async () => {
     ...(values.remember.length > 0 ? { remember: values.remember } : {}),
     ...(Object.keys(query).length > 0 ? { identity: { query } } : {}),
   };
+  if (basename(file) === "wrangler.toml") {
+    throw new Error(
+      `${file} is not read: write the same as wrangler.jsonc, such as { "main": "src/index.ts", "durable_objects": ` +
+        '{ "bindings": [{ "name": "ROOMS", "class_name": "Room" }] } }',
+    );
+  }
+  if (!existsSync(file))
+    throw new Error(`${file} does not exist: give an entry such as src/room.ts, or a wrangler.jsonc`);
   if (/\.jsonc?$/.test(file)) return wranglerProject(file, values.out, options);
   if (values.worker) return bundle(file, { kind: "worker", namespaces }, values.out);
   if (values.class)
@@ -74,14 +82,40 @@ const run = async () => {
  * @param {import("./index.js").ObjectOptions} options
  */
 const wranglerProject = async (file, folder, options) => {
-  const { main, classes, vars, ignored } = readWrangler(readFileSync(file, "utf8"));
-  const source = resolve(dirname(file), main);
-  const bindings = { namespaces: Object.fromEntries(Object.keys(classes).map((name) => [name, name])), vars };
-  for (const [name, className] of Object.entries(classes)) {
-    await bundle(source, { kind: "object", className, ...bindings, ...options }, join(folder, `${name}.js`));
+  const text = readFileSync(file, "utf8");
+  const { main, classes, vars, assets, ignored } = read(file, text);
+  const source = relative(process.cwd(), resolve(dirname(file), main));
+  if (!existsSync(source)) {
+    throw new Error(`${file}:${lineOf(text, '"main"')}: there is no ${source}: name the file of the Worker in "main"`);
   }
-  await bundle(source, { kind: "worker", ...bindings }, join(folder, "router.js"));
+  const bindings = { namespaces: Object.fromEntries(Object.keys(classes).map((name) => [name, name])), vars };
+  const modules = Object.entries(classes).map(([name, className]) => {
+    const namedIn = `${file}:${lineOf(text, JSON.stringify(className))}`;
+    /** @type {[string, import("./index.js").Target]} */
+    const module = [name, { kind: "object", className, namedIn, ...bindings, ...options }];
+    return module;
+  });
+  const made = [...modules, /** @type {const} */ (["router", { kind: "worker", ...bindings }])].map(
+    async ([name, target]) => {
+      const out = join(folder, `${name}.js`);
+      await bundle(source, target, out);
+      return out;
+    },
+  );
+  for (const result of await Promise.allSettled(made)) {
+    if (result.status === "rejected") throw result.reason;
+    console.log(`made ${result.value}`);
+  }
+  if (assets) console.log(`assets ${resolve(dirname(file), assets)}`);
   if (ignored.length > 0) console.error(`dormouse-bundle: ignored, without a counterpart here: ${ignored.join(", ")}`);
+};
+
+const read = (/** @type {string} */ file, /** @type {string} */ text) => {
+  try {
+    return readWrangler(text);
+  } catch (error) {
+    throw new Error(`${file}: ${/** @type {Error} */ (error).message}`);
+  }
 };
 
 run().catch((error) => {

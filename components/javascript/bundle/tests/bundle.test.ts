@@ -32,6 +32,7 @@ test("a wrangler configuration gives the classes, the variables and what has no 
     main: "index.ts",
     classes: { ROOMS: "Room", USERS: "User" },
     vars: { URL: "http://a//b", LIMITS: [1, 2] },
+    assets: undefined,
     ignored: ["kv_namespaces"],
   });
   assert.throws(() => readWrangler("{}"), /no "main"/);
@@ -83,9 +84,50 @@ test("what a room cannot have fails with a reason", () => {
   };
   failing('import "node:fs"; export default 1', /node:fs is not supported: rooms have no modules of Node.js/);
   failing('import "cloudflare:sockets"; export default 1', /cloudflare:sockets is not supported/);
-  failing("export const a = 1", /No matching export .* for import "default"/);
+  failing('import fs from "fs"; export default fs', /wrong.ts:1:15:[^]*It is a part of Node.js/);
+  assert.doesNotMatch(run(file("wrong.ts", 'import "fs"'), "-o", out).stderr, /platform/);
   failing("export default 1", /write keep or rollback/, "--class", "A", "--on-error", "never");
   failing("export default 1", /write it as NAME=VALUE/, "--class", "A", "--namespace", "A");
   assert.match(run().stderr, /one file and -o are needed/);
   assert.match(run("--help").stdout, /dormouse-bundle src\/room.ts/);
+});
+
+test("a missing class, Worker or room is named with its file, what is there, and what to write", () => {
+  const out = join(folder, "missing.js");
+  const failing = (args: string[], pattern: RegExp) => {
+    const { status, stderr } = run(...args, "-o", out);
+    assert.equal(status, 1);
+    assert.match(stderr, pattern);
+  };
+  const source = file("missing.ts", "export class Chat {}\nexport const limit = 1;");
+  failing([source, "--class", "Cat"], /missing.ts:1: there is no class Cat, and it exports Chat, limit: write `export/);
+  failing(
+    [source],
+    /missing.ts:1: there is no default export, and it exports Chat, limit: write `export default class/,
+  );
+  failing([source, "--worker"], /missing.ts:1: there is no default export, which is the Worker/);
+  failing([source, "--class", "Chat", "--remember", "nosuch"], /missing.ts:1: Chat has no field nosuch to remember/);
+  failing([join(folder, "nowhere.ts")], /nowhere.ts does not exist/);
+
+  const wrangler = '{\n  "main": "missing.ts",\n  "durable_objects": { "bindings": [\n    ';
+  const binding = '{ "name": "ROOMS", "class_name": "Cat" }';
+  const config = file("wrong.jsonc", `${wrangler}${binding}\n  ] }\n}`);
+  failing([config], /there is no class Cat, and it exports Chat, limit.* in .*wrong.jsonc:4/);
+  failing([file("no-json.jsonc", `${wrangler}${binding}\n] } x`)], /no-json.jsonc: line 5: it is no JSON/);
+  failing([file("no-main.jsonc", '{\n"main": "lost.ts" }')], /no-main.jsonc:2: there is no .*lost.ts/);
+  failing([file("wrangler.toml", "")], /wrangler.toml is not read: write the same as wrangler.jsonc/);
+});
+
+test("text files are texts, as in wrangler, and static files are named", () => {
+  file("page.html", "<p>hello</p>");
+  file("texts.ts", 'import page from "./page.html"; export default { fetch: () => new Response(page) };');
+  const config = file("texts.jsonc", '{ "main": "texts.ts", "assets": { "directory": "public" } }');
+  const { status, stdout, stderr } = run(config, "-o", join(folder, "texts"));
+  assert.equal(status, 0, stderr);
+  assert.match(readFileSync(join(folder, "texts", "router.js"), "utf8"), /<p>hello<\/p>/);
+  assert.deepEqual(stdout.split("\n"), [
+    `made ${join(folder, "texts", "router.js")}`,
+    `assets ${join(folder, "public")}`,
+    "",
+  ]);
 });

@@ -189,7 +189,12 @@ fn damaged(ctx: &Ctx<'_>) -> Error {
 
 fn not_cloneable<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Error {
     let shown = helper(ctx, "shown").and_then(|shown| shown.call::<_, String>((value.clone(),)));
-    shown.map_or_else(|error| error, |shown| clone_error(ctx, &format!("{shown} could not be cloned.")))
+    let text = |shown| {
+        format!(
+            "{shown} could not be cloned: keep data alone, such as texts, numbers, lists, plain objects, Map, Set, Date and bytes."
+        )
+    };
+    shown.map_or_else(|error| error, |shown| clone_error(ctx, &text(shown)))
 }
 
 fn clone_error(ctx: &Ctx<'_>, text: &str) -> Error {

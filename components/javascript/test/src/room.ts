@@ -99,8 +99,11 @@ export class Client {
     this.sendRaw({ text });
   }
 
-  /** Leaves with a close frame. */
+  /** Leaves with a close frame. Its code is 1000 to 4999. */
   leave(code = 1000, reason = ""): void {
+    if (!Number.isInteger(code) || code < 1000 || code > 4999) {
+      throw new RangeError(`leave(${code}): the code of a close frame is 1000 to 4999`);
+    }
     this.#room.run({ do: "close", socket: this.id, close: { code, reason, clean: true } });
   }
 
@@ -109,9 +112,9 @@ export class Client {
     this.#room.run({ do: "close", socket: this.id });
   }
 
-  /** The messages since the last call: JSON as values, bytes as they are. */
+  /** The messages since the last call: JSON as values, other texts and bytes as they are. */
   received(): any[] {
-    return this.receivedRaw().map((message) => (typeof message === "string" ? JSON.parse(message) : message));
+    return this.receivedRaw().map((message) => (typeof message === "string" ? valueOf(message) : message));
   }
 
   /** The messages since the last call: texts and bytes. */
@@ -336,3 +339,12 @@ const outgoingOf = ({ to, request: { method, path, query, headers, body, user } 
     ...(user === undefined || user === null ? {} : { user }),
   },
 });
+
+/** The value of a JSON text; any other text itself. */
+const valueOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+};
