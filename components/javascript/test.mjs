@@ -23,7 +23,7 @@ const common = { bundle: true, target: "es2022", logLevel: "warning", sourcemap:
 
 const isEngine = process.argv.includes("--engine");
 const words = process.argv.slice(2).filter((word) => word !== "--engine");
-const files = ["bundle", "durable-objects", "room", "examples", "testing"]
+const files = ["bundle", "create-dormouse", "durable-objects", "room", "examples", "testing"]
   .flatMap((folder) => listed(folder))
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)));
 

@@ -280,6 +280,19 @@ pub const COMPONENT_BYTES: usize = 64 << 20;
 /// about 46 MB, a Rust component about 1 MB.
 pub const COMPILED_BYTES: u64 = 256 << 20;
 
+/// The most files of an operator's own page.
+pub const ASSETS: usize = 10_000;
+
+/// The most bytes of all of them, since they are kept in memory.
+pub const ASSETS_BYTES: u64 = 64 << 20;
+
+/// The most folders in each other of such a page.
+pub const ASSETS_DEPTH: usize = 16;
+
+/// The most bytes of compiled functions that `dormouse dev` keeps in memory. The engine of a room in JavaScript has about
+/// 15 MB of them.
+pub const FUNCTION_CACHE_BYTES: usize = 128 << 20;
+
 /// How long a compiled component is kept after its last use: one that is started once a month stays.
 pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

@@ -41,7 +41,7 @@ pub fn routes(config: &Config) -> Vec<Route> {
         let spelled = spelling(namespace);
         let path = format!("{base}/{spelled}/{{name}}");
         let taken_by = match spelled.as_str() {
-            OWNED_BY_THE_PAGE if config.page && base.is_empty() => Some(TakenBy::Page),
+            OWNED_BY_THE_PAGE if config.has_demo_page() && base.is_empty() => Some(TakenBy::Page),
             spelled if taken.iter().any(|taken| taken == spelled) => Some(TakenBy::Namespace),
             _ => None,
         };
@@ -68,7 +68,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 fn of_the_page(config: &Config) -> Vec<String> {
-    if !config.page || config.router != BUILTIN {
+    if !config.has_demo_page() || config.router != BUILTIN {
         return Vec::new();
     }
     let warning = |(spelled, expected): (&str, &str)| {

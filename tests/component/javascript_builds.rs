@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use dormouse_test::{Decision, Request, TestRoom, TestRouter};
+use dormouse_test::{Decision, Message, Request, TestRoom, TestRouter};
 use tempfile::TempDir;
 
 const ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/javascript/dormouse-engine.wasm");
@@ -220,12 +220,64 @@ fn errors_of_the_bundler_are_shown_with_advice() {
 
     for (args, reason) in [
         (&["missing.ts"][..], "missing.ts is no file"),
+        (&["wrangler.toml"], "wrangler.toml is not read: write the same as wrangler.jsonc"),
+        (&["wrangler.jsonc"], "wrangler.jsonc is no file"),
+        (&["wrangler.jsonc", "--no-bundle"], "has several modules"),
         (&["room.ts", "--no-bundle"], "TypeScript, which must be bundled"),
         (&["room.ts", "--no-bundle", "--", "--minify"], "cannot be used"),
     ] {
         let output = build(folder.path(), args);
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_module_of_node_is_refused_with_its_place_and_our_advice() {
+    for name in ["fs", "node:path"] {
+        let folder = project(&[("room.ts", &format!("export default {{}};\nimport {{ x }} from \"{name}\";\nx();\n"))]);
+        let output = build(folder.path(), &["room.ts"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("room.ts:2:18") && error.contains("It is a part of Node.js"), "{error}");
+        assert!(!error.contains("--platform"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_engine_is_an_error_with_its_places_and_the_way_to_get_it() {
+    let folder = project(&[("room.js", "export default {}")]);
+    let program = folder.path().join("bin/dormouse");
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
+    let build = || {
+        let mut command = Command::new(&program);
+        command.args(["build", "room.js", "--no-bundle", "-o", "room.wasm"]).current_dir(folder.path());
+        command.env_remove("DORMOUSE_ENGINE").output().unwrap()
+    };
+    let error = String::from_utf8(build().stderr).unwrap();
+    for part in ["bin/dormouse-engine.wasm", "share/dormouse/dormouse-engine.wasm", "make javascript-engine"] {
+        assert!(error.contains(part), "{error}");
+    }
+    fs::create_dir_all(folder.path().join("share/dormouse")).unwrap();
+    fs::copy(ENGINE, folder.path().join("share/dormouse/dormouse-engine.wasm")).unwrap();
+    let output = build();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_value_that_cannot_be_stored_is_named_with_its_place() {
+    let folder = project(&[(
+        "room.ts",
+        "import * as host from \"dormouse:host\";\nexport default class {\n  connect(): void {}\n  message(): void {\n    \
+         host.putValue(\"x\", { rules: { check: () => 1 } });\n  }\n}\n",
+    )]);
+    let output = build(folder.path(), &["room.ts"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut room = TestRoom::of_file(folder.path().join("room.wasm"));
+    let ana = room.join("ana");
+    let failed = room.try_send(&ana, Message::Text("x".into())).unwrap_err().to_string();
+    for part in ["DataCloneError", "() => 1 could not be cloned: keep data alone", "room.ts:5"] {
+        assert!(failed.contains(part), "{part:?} is not in {failed}");
     }
 }
 

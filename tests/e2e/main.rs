@@ -28,6 +28,7 @@ mod crashes;
 mod damage;
 mod dashboard;
 mod deploy;
+mod dev;
 mod disk_failures;
 mod durability;
 mod embedding;

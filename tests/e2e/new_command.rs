@@ -63,7 +63,7 @@ fn a_new_room_in_typescript_has_all_its_files_and_its_name_in_them() {
     let directory = TempDir::new().unwrap();
     let output = run_dormouse(directory.path(), &["my-room", "--language", "typescript", "--kit", SOURCE]);
     assert!(output.status.success(), "{}", output_text(&output));
-    assert!(output_text(&output).contains("npm install\n  npm test"), "{}", output_text(&output));
+    assert!(output_text(&output).contains("npm install\n  npm run dev"), "{}", output_text(&output));
     let room = directory.path().join("my-room");
     let packages = fs::canonicalize(SOURCE).unwrap().join("components/javascript");
     for (file, part) in [
@@ -72,8 +72,11 @@ fn a_new_room_in_typescript_has_all_its_files_and_its_name_in_them() {
         ("tsconfig.json", "\"strict\": true"),
         ("src/room.ts", "extends Room<"),
         ("tests/room.test.js", "TestRoom.of(\"src/room.ts\")"),
-        ("dormouse.toml", "component = \"room.wasm\""),
+        ("dormouse.toml", "component = \"room.wasm\"\nsource = \"src/room.ts\""),
+        ("dormouse.toml", "[admin]"),
         ("README.md", "# my-room"),
+        ("README.md", "make javascript-engine"),
+        ("README.md", "DORMOUSE_ENGINE"),
         (".gitignore", "/node_modules/"),
     ] {
         let text = read(&room.join(file));
@@ -87,6 +90,33 @@ fn a_new_room_in_typescript_has_all_its_files_and_its_name_in_them() {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&own).unwrap()["name"], name);
     }
     assert!(!room.join("Cargo.lock").exists());
+}
+
+#[test]
+fn a_new_worker_has_all_its_files_and_its_name_in_them() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let output = command.current_dir(&directory).args(["new", "worker", "my-chat", "--kit", SOURCE]).output().unwrap();
+    assert!(output.status.success(), "{}", output_text(&output));
+    assert!(output_text(&output).contains("npm install\n  npm run dev"), "{}", output_text(&output));
+    for (file, part) in [
+        ("package.json", "\"name\": \"my-chat\""),
+        ("package.json", "\"dev\": \"dormouse dev\""),
+        ("tsconfig.json", "@cloudflare/workers-types"),
+        ("wrangler.jsonc", "\"class_name\": \"ChatRoom\""),
+        ("src/index.ts", "export class ChatRoom extends DurableObject"),
+        ("public/index.html", "<title>my-chat</title>"),
+        ("public/chat.js", "new WebSocket"),
+        ("public/style.css", "#lines"),
+        ("tests/chat.test.js", "class: \"ChatRoom\""),
+        ("dormouse.toml", "router = \"dist/router.wasm\""),
+        ("README.md", "DORMOUSE_ENGINE"),
+        (".gitignore", "/.dormouse/"),
+    ] {
+        let text = read(&directory.path().join("my-chat").join(file));
+        assert!(text.contains(part), "{file} lacks {part}:\n{text}");
+        assert!(!text.contains("{{"), "{file} has a blank that was not filled in:\n{text}");
+    }
 }
 
 #[test]

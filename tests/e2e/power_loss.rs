@@ -47,7 +47,7 @@ fn compiled_components() -> &'static CompiledComponents {
         ]);
         let config = Config { namespaces, limits: limits.clone(), ..Config::default() };
         let extra = BTreeMap::from([("caller".to_owned(), dormouse_bundle::CALLER.to_vec())]);
-        let loaded = dormouse::components(&config, &extra, None, &Journal::in_memory()).unwrap();
+        let loaded = dormouse::components(&config, &extra, None, None, &Journal::in_memory()).unwrap();
         CompiledComponents {
             namespaces: loaded.namespaces,
             long_turns: LongTurns::start().unwrap(),

@@ -80,6 +80,8 @@ pub struct Config {
     pub router: String,
     /// Whether `/` serves the demo page.
     pub page: bool,
+    /// A folder with a page of your own, which is served at `/` in place of the demo page.
+    pub assets: Option<PathBuf>,
     /// A listener for the operator; absent, there is none.
     pub admin: Option<Admin>,
     /// How long the list of erasures keeps the id of an erased user, so that the erasure is repeated by itself after a
@@ -147,6 +149,7 @@ impl Default for Config {
             response_headers: Vec::new(),
             router: "builtin:router".into(),
             page: true,
+            assets: None,
             admin: None,
             keep_erased_ids: Duration::ZERO,
             outbound_ca: None,
@@ -180,6 +183,11 @@ impl Config {
         })
     }
 
+    /// Whether the demo page is served: an own page takes its place.
+    pub fn has_demo_page(&self) -> bool {
+        self.page && self.assets.is_none()
+    }
+
     /// The access to the rooms of a namespace.
     pub fn access(&self, namespace: &str) -> AccessMode {
         let own = self.namespaces.get(namespace).and_then(|namespace| namespace.access);
@@ -204,6 +212,9 @@ impl Config {
         if !self.data.as_os_str().is_empty() {
             self.data = directory.join(&self.data);
         }
+        for source in self.namespaces.values_mut().filter_map(|namespace| namespace.source.as_mut()) {
+            *source = directory.join(&*source).to_string_lossy().into_owned();
+        }
         let components = self.namespaces.values_mut().map(|namespace| &mut namespace.component);
         for component in components.chain([&mut self.router]) {
             if !component.is_empty() && !component.starts_with("builtin:") {
@@ -215,6 +226,7 @@ impl Config {
         {
             cluster.key = directory.join(&cluster.key);
         }
+        self.assets = self.assets.take().map(|folder| directory.join(folder));
         self.outbound_ca = self.outbound_ca.take().map(|file| directory.join(file));
         if let Some(tls) = &mut self.tls {
             tls.cert = directory.join(&tls.cert);

@@ -20,6 +20,9 @@ const CHAT_ROOM: &str = "builtin:chat-room";
 pub struct Namespace {
     /// A component file, or `builtin:chat-room` or `builtin:presence-tracker`.
     pub component: String,
+    /// The entry from which `dormouse dev` builds the component. A server does not read it.
+    #[serde(default)]
+    pub source: Option<String>,
     /// The access to its rooms. Absent: as `identity.access` says.
     #[serde(default)]
     pub access: Option<AccessMode>,
@@ -52,6 +55,7 @@ impl Namespace {
     pub fn of(component: &str) -> Self {
         Namespace {
             component: component.into(),
+            source: None,
             access: None,
             config: BTreeMap::new(),
             message_in_bytes: MESSAGE_BYTES,

@@ -44,6 +44,7 @@ pub use access::grants::{Deciding, Grants, GrantsError};
 pub use access::pattern::{Pattern, PatternError};
 pub use access::policy::{Access, Denied, Reason, Standing};
 pub use admin::{Admin, AdminTokenError};
+pub use http::assets::{Assets, AssetsError};
 pub use http::service::Service;
 pub use identity::keys::KeyError;
 pub use identity::token::ClaimsFit;
@@ -80,6 +81,8 @@ pub struct Edge {
     response_headers: ResponseHeaders,
     base_path: String,
     page: bool,
+    /// The operator's own page; absent without one.
+    assets: OnceLock<Assets>,
     limits: Arc<Limits>,
     budget: Budget,
     connection_limits: Arc<ConnectionLimits>,
@@ -125,7 +128,8 @@ impl Edge {
             cookie: config.identity.cookie.clone(),
             response_headers: ResponseHeaders::new(config),
             base_path: config.base_path.clone(),
-            page: config.page,
+            page: config.has_demo_page(),
+            assets: OnceLock::new(),
             budget: Budget::new(config),
             connection_limits: ConnectionLimits::new(config, metrics.connections.clone()),
             users: Users::new(config),
@@ -141,6 +145,16 @@ impl Edge {
             node: OnceLock::new(),
         };
         Ok(Arc::new(edge))
+    }
+
+    /// Serves these files beside the API. Only the first call matters.
+    pub(crate) fn set_assets(&self, assets: Assets) {
+        let _ = self.assets.set(assets);
+    }
+
+    /// Reads the files of the operator's page again. If that does not work, those before stay.
+    pub fn reload_assets(&self) -> Result<(), AssetsError> {
+        self.assets.get().map_or(Ok(()), Assets::reload)
     }
 
     /// Reads the certificate again. If it does not work, the one before stays in use.

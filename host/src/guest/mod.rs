@@ -17,6 +17,7 @@ mod convert;
 mod declared;
 mod epochs;
 mod failure;
+mod function_cache;
 mod grants;
 mod imports;
 mod instance;
@@ -47,6 +48,7 @@ pub use code_cache::{CodeCache, component_hash};
 pub use compiled_room::CompiledRoom;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
+pub use function_cache::FunctionCache;
 pub use grants::RouterGrants;
 pub use instance::{Instance, TurnCost};
 pub use log_limiter::{LogLimiter, LogTap};
@@ -72,6 +74,8 @@ pub struct Engine {
     epochs: Epochs,
     /// The cache of compiled code.
     cache: Option<Arc<dyn CodeCache>>,
+    /// Compiled functions, for code that changes often.
+    functions: Option<FunctionCache>,
 }
 
 /// One of two pools of instances. The warm pool keeps the memory of a dropped instance mapped for the next one, which
@@ -103,12 +107,17 @@ impl Engine {
         });
         ticking.map_err(|error| LoadError::engine(error.into()))?;
         let warm_slots = Arc::new(Semaphore::new(warm_rooms as usize));
-        Ok(Engine { warm, cold, warm_slots, limits, epochs, cache: None })
+        Ok(Engine { warm, cold, warm_slots, limits, epochs, cache: None, functions: None })
     }
 
     /// Uses a cache of compiled code.
     pub fn with_cache(self, cache: Arc<dyn CodeCache>) -> Self {
         Engine { cache: Some(cache), ..self }
+    }
+
+    /// Keeps compiled functions, so that similar code compiles faster. It works with a cache of compiled code only.
+    pub fn with_functions(self, functions: FunctionCache) -> Self {
+        Engine { functions: Some(functions), ..self }
     }
 
     /// Compiles the component of a room. `name` is for messages.
@@ -152,7 +161,8 @@ impl Engine {
     }
 
     /// Compiles a component into the cache, on the current thread alone. Compiling takes all cores otherwise, which is
-    /// right at the start, when nothing else runs. If this fails, a later compilation reports it.
+    /// right at the start, when nothing else runs, and for an author who waits. If this fails, a later compilation
+    /// reports it.
     pub fn compile_into_cache(&self, wasm: &[u8]) {
         let Some(cache) = &self.cache else { return };
         let key = CodeKey::new(&self.warm.engine, wasm);
@@ -160,8 +170,14 @@ impl Engine {
             return;
         }
         let mut config = config(&self.limits, 1, WARM);
-        config.allocation_strategy(InstanceAllocationStrategy::OnDemand).parallel_compilation(false);
-        let code = wasmtime::Engine::new(&config).and_then(|engine| engine.precompile_component(wasm));
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        let config = match &self.functions {
+            Some(functions) => config.enable_incremental_compilation(functions.store()),
+            None => Ok(config.parallel_compilation(false)),
+        };
+        let code = config
+            .and_then(|config| wasmtime::Engine::new(config))
+            .and_then(|engine| engine.precompile_component(wasm));
         if let Ok(code) = code
             && self.warm.load(&code).is_ok()
         {
@@ -201,6 +217,9 @@ impl Engine {
     fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         let compile = || self.warm.compile(wasm).map_err(|error| LoadError::compile(name, &self.limits, error));
         let Some(cache) = &self.cache else { return compile() };
+        if self.functions.is_some() {
+            self.compile_into_cache(wasm);
+        }
         let key = CodeKey::new(&self.warm.engine, wasm);
         if let Some(sealed) = cache.get(&key.name())
             && let Some(code) = key.unseal(&sealed)

@@ -9,8 +9,11 @@ mod admin;
 mod bench;
 #[expect(clippy::disallowed_methods, reason = "it reads sources and writes a component")]
 mod build;
+mod children;
 mod cluster_key;
 mod database;
+#[expect(clippy::disallowed_methods, reason = "it reads sources, builds them, and waits for changes")]
+mod dev;
 mod json_log;
 mod move_rooms;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
@@ -89,6 +92,7 @@ enum Command {
     Deploy(admin::deploy::Deploy),
     New(new::New),
     Build(build::Build),
+    Dev(dev::Dev),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
 }
@@ -183,6 +187,7 @@ fn main() -> ExitCode {
         Command::Deploy(args) => admin::deploy::run(&args),
         Command::New(args) => new::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Dev(args) => dev(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {
             raise_file_limit();
@@ -196,6 +201,12 @@ fn main() -> ExitCode {
         }
         Err(error) => failed(&error),
     }
+}
+
+fn dev(args: &dev::Dev) -> anyhow::Result<()> {
+    start_log(&args.log, LogFormat::Text)?;
+    raise_file_limit();
+    dev::run(args)
 }
 
 /// Says why the process ends.
@@ -418,11 +429,12 @@ fn check(args: &Check) -> anyhow::Result<()> {
     dormouse::edge::Verifier::new(&config)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
+    config.assets.as_deref().map_or(Ok(()), |folder| dormouse::edge::Assets::open(folder).map(drop))?;
     let outbound = dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
     dormouse::edge::Authorizer::new(&config, &outbound)?;
     dormouse::telemetry::Exporter::new(&config, &outbound)?;
     let journal = dormouse::deploys::Journal::open(&config.data)?;
-    let loaded = dormouse::components(&config, &Default::default(), None, &journal)?;
+    let loaded = dormouse::components(&config, &Default::default(), None, None, &journal)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
         let decides = config.identity.authorize.as_ref().filter(|_| config.access(name) == AccessMode::Granted);

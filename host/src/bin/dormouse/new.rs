@@ -1,4 +1,4 @@
-//! `dormouse new`: makes a project that builds and has a passing test, as a start for a room or a router.
+//! `dormouse new`: makes a project that builds and has a passing test, as a start for a room, a Worker or a router.
 
 use std::env;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Make a new room or router
+/// Make a new room, Worker or router
 #[derive(Parser)]
 pub(crate) struct New {
     #[command(subcommand)]
@@ -18,6 +18,8 @@ pub(crate) struct New {
 enum Kind {
     /// A room, with a test
     Room(NewRoom),
+    /// A Worker with a Durable Object and a page, in TypeScript: a chat
+    Worker(Project),
     /// A router in Rust, with a test: it chooses the room of a request
     Router(Project),
 }
@@ -88,6 +90,20 @@ const TYPESCRIPT_ROOM: Files = &[
     (".gitignore", include_str!("../../../templates/room-typescript/gitignore")),
 ];
 
+const WORKER: Files = &[
+    ("package.json", include_str!("../../../templates/worker/package.json.txt")),
+    ("tsconfig.json", include_str!("../../../templates/worker/tsconfig.json")),
+    ("wrangler.jsonc", include_str!("../../../templates/worker/wrangler.jsonc")),
+    ("src/index.ts", include_str!("../../../templates/worker/index.ts")),
+    ("public/index.html", include_str!("../../../templates/worker/index.html")),
+    ("public/chat.js", include_str!("../../../templates/worker/chat.js")),
+    ("public/style.css", include_str!("../../../templates/worker/style.css")),
+    ("tests/chat.test.js", include_str!("../../../templates/worker/chat.test.js")),
+    ("dormouse.toml", include_str!("../../../templates/worker/dormouse.toml")),
+    ("README.md", include_str!("../../../templates/worker/README.md")),
+    (".gitignore", include_str!("../../../templates/worker/gitignore")),
+];
+
 /// Files that are copied from Dormouse's own source for a crate: the tested versions, and the compiler with its target.
 const COPIED: [&str; 2] = ["Cargo.lock", "rust-toolchain.toml"];
 
@@ -105,6 +121,7 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
             };
             (Template { kind: "room", files, language: *language }, project)
         }
+        Kind::Worker(project) => (Template { kind: "worker", files: WORKER, language: Language::Typescript }, project),
         Kind::Router(project) => (Template { kind: "router", files: ROUTER, language: Language::Rust }, project),
     };
     let name = args.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -124,9 +141,15 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
         Language::Rust => format!("cd {shown}\n  cargo test"),
         Language::Typescript => {
             let packages = source.join(PACKAGES);
-            let built = packages.join("room/dist").is_dir();
-            let build = format!("(cd {} && npm ci && npm run build)\n  ", packages.display());
-            format!("{}cd {shown}\n  npm install\n  npm test", if built { "" } else { &build })
+            let mut steps = Vec::new();
+            if !packages.join("room/dist").is_dir() {
+                steps.push(format!("(cd {} && npm ci && npm run build)", packages.display()));
+            }
+            if crate::build::engine_file().is_none() {
+                steps.push(format!("make -C {} javascript-engine", source.display()));
+            }
+            steps.extend([format!("cd {shown}"), "npm install".into(), "npm run dev".into()]);
+            steps.join("\n  ")
         }
     };
     crate::print::line(format_args!("made {shown}; go on with\n\n  {steps}\n\nand with its README.md"))

@@ -79,7 +79,7 @@ impl Config {
         match segments.split('/').next() {
             Some("healthz") => invalid("begins with the path of the health check"),
             Some("readyz") => invalid("begins with the path of the readiness check"),
-            Some("client" | "config.json") if self.page => invalid("begins with a path of the demo page"),
+            Some("client" | "config.json") if self.has_demo_page() => invalid("begins with a path of the demo page"),
             _ => Ok(()),
         }
     }

@@ -128,7 +128,7 @@ impl Config {
             ("connections_per_address", connections_per_address),
         ];
         let (key, _) = shares.into_iter().find(|(_, value)| *value == 1)?;
-        let counts = self.page && !self.identity.is_dev();
+        let counts = self.has_demo_page() && !self.identity.is_dev();
         counts.then(|| {
             format!(
                 "limits.{key}: 1 is too little for the demo page, which opens a socket to a chat room and one to a \

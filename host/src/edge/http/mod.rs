@@ -40,6 +40,7 @@
 //! It does not know connections or frames: `accept` and `service` call it.
 
 mod acting;
+pub(in crate::edge) mod assets;
 pub(in crate::edge) mod authorization;
 mod cors;
 pub(in crate::edge) mod credential;
@@ -131,6 +132,12 @@ where
     }
 
     // 5. The page.
+    let is_free = route == Route::Nowhere || edge.base_path == "/";
+    if let Some(assets) = edge.assets.get().filter(|_| is_free)
+        && let Some(file) = assets.answer(&request)
+    {
+        return Ok(file);
+    }
     match &route {
         Route::Page(asset) => return page::answer(edge, asset, &request),
         Route::Nowhere => return Err(problem(StatusCode::NOT_FOUND, "nothing here").into()),

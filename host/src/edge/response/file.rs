@@ -2,6 +2,7 @@
 //!
 //! It does not know which page a file belongs to. The demo page and the dashboard answer with it.
 
+use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Response, StatusCode};
 use include_dir::{Dir, include_dir};
@@ -27,32 +28,48 @@ impl PageFile {
 
     /// The answer to a GET with these headers. `policy` is the Content-Security-Policy of the page.
     pub(in crate::edge) fn answer(self, policy: &'static str, headers: &HeaderMap) -> Response<Body> {
-        // The version is a part of the tag, because a new binary may have other files.
-        let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), fingerprint(self.contents));
-        let mut response = Response::new(Body::whole(self.contents));
-        if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-            *response.body_mut() = Body::default();
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
+        let mut response = answer_with(self.content_type, Bytes::from_static(self.contents), headers);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(ETAG, HeaderValue::try_from(tag).expect("a version and a number are a header's text"));
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
         response
     }
 }
 
-fn content_type(name: &str) -> &'static str {
+/// The answer to a GET of a file with these headers.
+pub(in crate::edge) fn answer_with(content_type: &'static str, contents: Bytes, headers: &HeaderMap) -> Response<Body> {
+    // The version is a part of the tag, because a new binary may have other files.
+    let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), fingerprint(&contents));
+    let mut response = Response::new(Body::whole(contents));
+    if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        *response.body_mut() = Body::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ETAG, HeaderValue::try_from(tag).expect("a version and a number are a header's text"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The type of a file by its name.
+pub(in crate::edge) fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "html" => "text/html; charset=utf-8",
         "css" => "text/css; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
         "svg" => "image/svg+xml",
-        "json" => "application/json",
-        "LICENSE" => "text/plain; charset=utf-8",
+        "json" | "map" => "application/json",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        "wasm" => "application/wasm",
+        "webmanifest" => "application/manifest+json",
+        "txt" | "LICENSE" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
 }

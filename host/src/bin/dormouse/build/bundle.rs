@@ -7,12 +7,14 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+
+use crate::children;
 
 /// The name under which the engine knows the bundle, in stack traces without a source map.
 const NAME: &str = "bundle.js";
@@ -23,12 +25,15 @@ const MAP_COMMENT: &str = "//# sourceMappingURL=";
 /// The longest bundle, in bytes. The memory of an instance is 64 MiB, and the engine needs about ten times the source.
 const MAX_BYTES: usize = 4 << 20;
 
-pub(super) struct Bundle {
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bundle {
     pub(super) name: String,
     pub(super) source: String,
     /// The source map in the form that the engine reads: the names of the sources, one a line, an empty line, and the
     /// mappings. Empty if there is none.
     pub(super) map: String,
+    /// The files of which it was made, as far as they are known.
+    pub(crate) inputs: Vec<PathBuf>,
 }
 
 /// A source map in JSON.
@@ -40,7 +45,7 @@ struct Map {
 
 impl Bundle {
     /// Reads a file that is a bundle already, with the map that it names.
-    pub(super) fn read(entry: &Path) -> anyhow::Result<Bundle> {
+    pub(crate) fn read(entry: &Path) -> anyhow::Result<Bundle> {
         let shown = entry.display();
         let is_typescript =
             entry.extension().is_some_and(|extension| ["ts", "tsx", "mts"].iter().any(|ts| extension == *ts));
@@ -51,11 +56,18 @@ impl Bundle {
     }
 
     /// Bundles an entry with esbuild. Errors of esbuild go to its own output, with file and line.
-    pub(super) fn make(entry: &Path, more: &[String]) -> anyhow::Result<Bundle> {
+    pub(crate) fn make(entry: &Path, more: &[String]) -> anyhow::Result<Bundle> {
         let shown = entry.display();
         ensure!(entry.is_file(), "{shown} is no file; give the entry of the room, such as src/room.ts");
-        let esbuild = find(entry)?;
-        let output = Command::new(&esbuild)
+        let esbuild = find("esbuild", entry)?;
+        let Some(esbuild) = esbuild else {
+            bail!(
+                "esbuild is missing, which bundles a room: run `npm install --save-dev esbuild` in the project, or pass \
+                 --no-bundle for a file that is a bundle already"
+            );
+        };
+        let mut command = Command::new(&esbuild);
+        command
             .arg(entry)
             .args(["--bundle", "--format=esm", "--target=es2022", "--platform=neutral", "--main-fields=module,main"])
             .args([
@@ -65,19 +77,10 @@ impl Bundle {
                 "--sources-content=false",
             ])
             .args(["--log-level=warning", "--log-limit=20", "--color=false"])
-            .args(more)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("{} cannot be run", esbuild.display()))?;
+            .args(more);
+        let output = children::output(&mut command).with_context(|| format!("{} cannot be run", esbuild.display()))?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        if !output.status.success() {
-            let advice = if errors.contains("built into node") {
-                "; a room runs in no Node.js and has neither files nor a network of its own, so use what the contract offers"
-            } else {
-                ""
-            };
-            bail!("{shown} cannot be bundled{advice}:\n{}", errors.trim_end());
-        }
+        ensure!(output.status.success(), "{shown} cannot be bundled:\n{}", with_our_advice(errors.trim_end()));
         if !errors.trim().is_empty() {
             crate::print::line(format_args!("{}", errors.trim_end()))?;
         }
@@ -97,7 +100,9 @@ impl Bundle {
             "the bundle has {} bytes, and at most {MAX_BYTES} fit: import less, or let esbuild shorten it with `-- --minify`",
             source.len()
         );
-        Ok(Bundle { name, source: source.to_owned(), map: map.map(|map| for_engine(&map)).unwrap_or_default() })
+        let inputs = map.iter().flat_map(|map| &map.sources).map(|source| folder.join(source)).collect();
+        let map = map.map(|map| for_engine(&map)).unwrap_or_default();
+        Ok(Bundle { name, source: source.to_owned(), map, inputs })
     }
 }
 
@@ -114,21 +119,29 @@ fn for_engine(map: &Map) -> String {
     format!("{}\n\n{}", sources.join("\n"), map.mappings)
 }
 
-/// Finds esbuild: in the packages of the project, or on the path.
-fn find(entry: &Path) -> anyhow::Result<PathBuf> {
+/// The advice of esbuild about a module of Node.js, which is wrong for a room: no platform has it there.
+const NODE_ADVICE: &str = "is built into node. Are you trying to bundle for node?";
+
+/// The errors of esbuild, with our advice in place of its own where that is wrong.
+fn with_our_advice(errors: &str) -> String {
+    let line = |line: &str| match line.contains(NODE_ADVICE) {
+        true => "  It is a part of Node.js. A room has neither files nor a network of its own: use what the contract \
+                 offers, or a package that needs no Node.js."
+            .to_owned(),
+        false => line.to_owned(),
+    };
+    errors.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Finds a program: in the packages of the project, or on the path.
+pub(crate) fn find(name: &str, entry: &Path) -> anyhow::Result<Option<PathBuf>> {
     let entry = fs::canonicalize(entry).with_context(|| format!("{} cannot be read", entry.display()))?;
     let here = env::current_dir().unwrap_or_default();
     let projects = entry.ancestors().skip(1).chain(here.ancestors());
     let packages = projects.map(|folder| folder.join("node_modules/.bin"));
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = packages.chain(env::split_paths(&path)).map(|folder| folder.join(OsStr::new("esbuild")));
-    let Some(esbuild) = found.into_iter().find(|file| file.is_file()) else {
-        bail!(
-            "esbuild is missing, which bundles a room: run `npm install --save-dev esbuild` in the project, or pass \
-             --no-bundle for a file that is a bundle already"
-        );
-    };
-    Ok(esbuild)
+    let mut found = packages.chain(env::split_paths(&path)).map(|folder| folder.join(OsStr::new(name)));
+    Ok(found.find(|file| file.is_file()))
 }
 
 #[cfg(test)]
@@ -140,6 +153,7 @@ mod tests {
         let json = STANDARD.encode(r#"{"version":3,"sources":["src/a.ts","src/b.ts"],"mappings":"AAAA","names":[]}"#);
         let text = format!("export default {{}};\n{MAP_COMMENT}data:application/json;base64,{json}\n");
         let bundle = Bundle::of(NAME.into(), &text, Path::new("")).unwrap();
+        assert_eq!(bundle.inputs, [Path::new("src/a.ts"), Path::new("src/b.ts")]);
         assert_eq!(bundle.source, "export default {};\n");
         assert_eq!(bundle.map, "src/a.ts\nsrc/b.ts\n\nAAAA");
     }

@@ -7,27 +7,34 @@
 mod bundle;
 mod component;
 mod snapshot;
+mod worker;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use bundle::Bundle;
+use snapshot::PreparedEngine;
+
+pub(crate) use bundle::Bundle;
+pub(crate) use worker::{ROUTER, Worker, bundle_worker};
 
 /// Make a component of a room or a router in JavaScript or TypeScript
 ///
 /// The entry's default export is the room, as an object or a class; components/javascript/engine/README.md describes it.
 /// It is bundled by esbuild, from the project's node_modules or the PATH. The top level of the bundle runs once, now, and
-/// every instance starts with the memory that it leaves.
+/// every instance starts with the memory that it leaves. A wrangler configuration as the entry makes a component of each
+/// Durable Object, and one of the Worker, with the package @dormouse/bundle of the project.
 #[derive(Args)]
 pub(crate) struct Build {
-    /// The entry, such as src/room.ts
+    /// The entry, such as src/room.ts; or a wrangler.jsonc
     #[arg(value_name = "ENTRY")]
     entry: PathBuf,
-    /// The file of the component
+    /// The file of the component; for a wrangler.jsonc the folder of the components
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The engine [default: dormouse-engine.wasm beside this program, or as `make javascript-engine` has built it]
@@ -42,49 +49,131 @@ pub(crate) struct Build {
 }
 
 pub(crate) fn run(args: &Build) -> anyhow::Result<()> {
-    let engine = engine(args.engine.as_deref())?;
+    let mut builder = Builder::new(args.engine.clone());
+    if is_wrangler(&args.entry)? {
+        let given = "is for one room, and a wrangler configuration has several modules";
+        ensure!(args.esbuild.is_empty(), "an argument for esbuild {given}");
+        ensure!(!args.no_bundle, "--no-bundle {given}");
+        for (name, bundle) in bundle_worker(&args.entry, &args.output)?.modules {
+            let shown = args.entry.display();
+            save(&builder.component(&bundle, &format!("{shown}, {name}"))?, &args.output.join(format!("{name}.wasm")))?;
+        }
+        return Ok(());
+    }
     let bundle = match args.no_bundle {
         true => Bundle::read(&args.entry)?,
         false => Bundle::make(&args.entry, &args.esbuild)?,
     };
-    let snapshot = snapshot::take(&engine, &bundle).with_context(|| args.entry.display().to_string())?;
-    for line in snapshot.log.lines() {
+    save(&builder.component(&bundle, &args.entry.display().to_string())?, &args.output)
+}
+
+/// Writes a component, and prints what its top level has logged.
+fn save(component: &Component, file: &Path) -> anyhow::Result<()> {
+    for line in component.log.lines() {
         crate::print::line(format_args!("{line}"))?;
     }
-    let component = component::make(&snapshot)?;
-    write(&args.output, &component)?;
-    let (shown, megabytes) = (args.output.display(), component.len() as f64 / 1e6);
-    crate::print::line(format_args!("made {shown}: {}, {megabytes:.1} MB", snapshot.worlds.shown()))
+    write(file, &component.wasm)?;
+    let (shown, megabytes) = (file.display(), component.wasm.len() as f64 / 1e6);
+    crate::print::line(format_args!("made {shown}: {}, {megabytes:.1} MB", component.shown))
 }
 
-/// The bytes of the engine.
-fn engine(given: Option<&Path>) -> anyhow::Result<Vec<u8>> {
-    let found = match given {
-        Some(given) => given.to_owned(),
-        None => {
-            let program =
-                env::current_exe().and_then(fs::canonicalize).context("the path of this program is unknown")?;
-            let Some(found) = candidates(&program).into_iter().find(|file| file.is_file()) else {
-                bail!(
-                    "the JavaScript engine is missing: give its file with --engine, or build it with \
-                     `make javascript-engine` in Dormouse's source"
-                );
-            };
-            found
-        }
-    };
-    fs::read(&found).with_context(|| format!("the engine {} cannot be read", found.display()))
+/// Whether an entry is a wrangler configuration.
+///
+/// Fails: for one in TOML, which is not read.
+pub(crate) fn is_wrangler(entry: &Path) -> anyhow::Result<bool> {
+    let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ensure!(
+        name != "wrangler.toml",
+        "{} is not read: write the same as wrangler.jsonc beside it, such as {{ \"main\": \"src/index.ts\", \
+         \"durable_objects\": {{ \"bindings\": [{{ \"name\": \"ROOMS\", \"class_name\": \"Room\" }}] }} }}",
+        entry.display()
+    );
+    Ok(name.ends_with(".jsonc") || name.ends_with(".json"))
 }
 
-/// The places where the engine of a program may be: beside it, and in the `target` folder in which both were built.
+/// Makes components of bundles. An engine is compiled when it is first needed, and once.
+pub(crate) struct Builder {
+    /// The file of the engine, if it is named.
+    engine: Option<PathBuf>,
+    /// By their files.
+    prepared: BTreeMap<PathBuf, PreparedEngine>,
+}
+
+/// A component of a bundle.
+pub(crate) struct Component {
+    pub(crate) wasm: Vec<u8>,
+    /// The lines that its top level has logged.
+    pub(crate) log: String,
+    /// What it is, for the author.
+    shown: String,
+}
+
+impl Builder {
+    /// With this file of the engine, or with that where it usually is.
+    pub(crate) fn new(engine: Option<PathBuf>) -> Builder {
+        Builder { engine, prepared: BTreeMap::new() }
+    }
+
+    /// Makes a component. `entry` is for errors.
+    pub(crate) fn component(&mut self, bundle: &Bundle, entry: &str) -> anyhow::Result<Component> {
+        let file = engine(self.engine.as_deref())?;
+        let engine = match self.prepared.entry(file) {
+            Entry::Occupied(prepared) => prepared.into_mut(),
+            Entry::Vacant(absent) => {
+                let file = absent.key();
+                let bytes = fs::read(file)
+                    .with_context(|| format!("the engine {} cannot be read; {GET_ENGINE}", file.display()))?;
+                absent.insert(PreparedEngine::new(bytes)?)
+            }
+        };
+        let snapshot = engine.take(bundle).with_context(|| entry.to_owned())?;
+        let wasm = component::make(&snapshot)?;
+        Ok(Component { wasm, log: snapshot.log, shown: snapshot.worlds.shown() })
+    }
+}
+
+/// The file of the engine.
+fn engine(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(found) = given.map(Path::to_owned).or_else(engine_file) {
+        return Ok(found);
+    }
+    let program = program().context("the path of this program is unknown")?;
+    bail!("the JavaScript engine is missing: there is no {}; {GET_ENGINE}", places(&program));
+}
+
+/// The file of the engine that is used if none is named; absent if there is none.
+pub(crate) fn engine_file() -> Option<PathBuf> {
+    candidates(&program().ok()?).into_iter().find(|file| file.is_file())
+}
+
+fn program() -> std::io::Result<PathBuf> {
+    env::current_exe().and_then(fs::canonicalize)
+}
+
+/// The name of the engine's file.
+const ENGINE: &str = "dormouse-engine.wasm";
+
+const GET_ENGINE: &str = "run `make javascript-engine` in Dormouse's source, which makes \
+                          target/javascript/dormouse-engine.wasm, and put that file beside this program, or name it \
+                          with --engine or DORMOUSE_ENGINE";
+
+/// The places where the engine of a program may be: beside it, where packages of systems have such files, and in the
+/// `target` folder in which both were built.
 fn candidates(program: &Path) -> Vec<PathBuf> {
-    let beside = program.with_file_name("dormouse-engine.wasm");
-    let built = program.ancestors().skip(1).map(|folder| folder.join("javascript/dormouse-engine.wasm"));
-    std::iter::once(beside).chain(built).collect()
+    let beside = program.with_file_name(ENGINE);
+    let installed = program.ancestors().nth(2).map(|prefix| prefix.join("share/dormouse").join(ENGINE));
+    let built = program.ancestors().skip(1).map(|folder| folder.join("javascript").join(ENGINE));
+    std::iter::once(beside).chain(installed).chain(built).collect()
+}
+
+/// The two places of an installed program, for an error.
+fn places(program: &Path) -> String {
+    let places = candidates(program).into_iter().take(2).map(|file| file.display().to_string());
+    places.collect::<Vec<_>>().join(" and no ")
 }
 
 /// Writes the component as a whole or not at all: a server may read the file at any time.
-fn write(file: &Path, component: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write(file: &Path, component: &[u8]) -> anyhow::Result<()> {
     let Some(name) = file.file_name() else { bail!("{} is not the name of a file", file.display()) };
     let mut unfinished = name.to_owned();
     unfinished.push(format!(".{}.tmp", std::process::id()));

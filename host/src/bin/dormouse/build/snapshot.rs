@@ -9,7 +9,7 @@ use wasmtime::{
     Caller, Config, Engine, Extern, ExternType, Instance, Linker, Memory, Module, OptLevel, Store, StoreLimits,
     StoreLimitsBuilder, Trap, Val,
 };
-use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
+use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, Wizer};
 
 use super::bundle::Bundle;
 use super::component::{Import, Worlds};
@@ -34,21 +34,42 @@ pub(super) struct Snapshot {
     pub(super) log: String,
 }
 
-/// Puts a bundle into the engine.
-pub(super) fn take(engine: &[u8], bundle: &Bundle) -> anyhow::Result<Snapshot> {
-    let mut wizer = Wizer::new();
-    wizer.init_func("dormouse-build-end");
-    let foreign = "the engine is no engine of this version of Dormouse: build it with `make javascript-engine`";
-    let (context, instrumented) = wizer.instrument(engine).map_err(anyhow::Error::from).context(foreign)?;
-    let mut running = Running::start(&instrumented).context(foreign)?;
-    let worlds = running.run_top_level(bundle)?;
-    running.call("dormouse-build-log", &[])?;
-    let log = running.output()?;
-    running.call("dormouse-build-end", &[])?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().context("the runtime cannot start")?;
-    let module = runtime.block_on(wizer.snapshot(&context, &mut running)).map_err(anyhow::Error::from);
-    let module = module.context("the memory of the engine cannot be taken")?;
-    Ok(Snapshot { module, imports: running.imports, worlds, log })
+/// The engine, compiled once: each bundle that is put into it then takes little time.
+pub(super) struct PreparedEngine {
+    wizer: Wizer,
+    context: ModuleContext<'static>,
+    engine: Engine,
+    module: Module,
+}
+
+impl PreparedEngine {
+    /// Compiles an engine. Its bytes are kept for as long as the process runs.
+    pub(super) fn new(bytes: Vec<u8>) -> anyhow::Result<PreparedEngine> {
+        let mut wizer = Wizer::new();
+        wizer.init_func("dormouse-build-end");
+        let foreign = "the engine is no engine of this version of Dormouse: build it with `make javascript-engine`";
+        let bytes = &*Box::leak(bytes.into_boxed_slice());
+        let (context, instrumented) = wizer.instrument(bytes).map_err(anyhow::Error::from).context(foreign)?;
+        let mut config = Config::new();
+        // The top level runs once: compiling well would take longer than it saves.
+        config.consume_fuel(true).max_wasm_stack(STACK_BYTES).cranelift_opt_level(OptLevel::None);
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, instrumented).map_err(anyhow::Error::from).context(foreign)?;
+        Ok(PreparedEngine { wizer, context, engine, module })
+    }
+
+    /// Puts a bundle into the engine.
+    pub(super) fn take(&self, bundle: &Bundle) -> anyhow::Result<Snapshot> {
+        let mut running = Running::start(&self.engine, &self.module)?;
+        let worlds = running.run_top_level(bundle)?;
+        running.call("dormouse-build-log", &[])?;
+        let log = running.output()?;
+        running.call("dormouse-build-end", &[])?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().context("the runtime cannot start")?;
+        let module = runtime.block_on(self.wizer.snapshot(&self.context, &mut running));
+        let module = module.map_err(anyhow::Error::from).context("the memory of the engine cannot be taken")?;
+        Ok(Snapshot { module, imports: running.imports, worlds, log })
+    }
 }
 
 /// The engine while the top level runs.
@@ -60,16 +81,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(module: &[u8]) -> anyhow::Result<Running> {
-        let mut config = Config::new();
-        // The top level runs once: compiling well would take longer than it saves.
-        config.consume_fuel(true).max_wasm_stack(STACK_BYTES).cranelift_opt_level(OptLevel::None);
-        let engine = Engine::new(&config)?;
-        let module = Module::new(&engine, module)?;
-        let mut store = Store::new(&engine, StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build());
+    fn start(engine: &Engine, module: &Module) -> anyhow::Result<Running> {
+        let mut store = Store::new(engine, StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build());
         store.limiter(|limits| limits);
         store.set_fuel(MAX_INSTRUCTIONS)?;
-        let mut linker = Linker::new(&engine);
+        let mut linker = Linker::new(engine);
         let mut imports = Vec::new();
         for import in module.imports() {
             let ExternType::Func(function) = import.ty() else { bail!("the engine imports more than functions") };
@@ -85,7 +101,7 @@ impl Running {
             };
             linker.func_new(import.module(), import.name(), function, define)?;
         }
-        let instance = linker.instantiate(&mut store, &module)?;
+        let instance = linker.instantiate(&mut store, module)?;
         let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| anyhow!("the engine has no memory"))?;
         Ok(Running { store, instance, memory, imports })
     }
