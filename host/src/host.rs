@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::cluster::link::ClusterKey;
+use crate::cluster::link::{Certificates, ClusterKey, Credentials};
 use crate::cluster::{self, Node};
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{self, Config, ConfigError};
@@ -615,7 +615,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Listens for links of other nodes, and reads the key of the cluster. A port that the kernel chose is put into the
 /// configuration.
 fn listen_for_nodes(cluster: &mut config::Cluster) -> Result<(TcpListener, cluster::link::Tls), StartError> {
-    let tls = ClusterKey::read(&cluster.key)?.tls()?;
+    let tls = credentials(cluster)?.tls()?;
     let address = cluster.listen.unwrap_or(cluster.address);
     let failed = |source| StartError::ListenCluster { address, source };
     let listener = cluster::bind(address).map_err(failed)?;
@@ -869,6 +869,14 @@ pub fn open_store(config: &Config) -> Result<Store, StartError> {
     })
 }
 
+/// Reads what makes a server a node of its cluster: the key, or own certificates.
+pub fn credentials(node: &config::Cluster) -> Result<Credentials, cluster::link::KeyError> {
+    match &node.certificates {
+        Some(files) => Certificates::read(&files.ca, &files.cert, &files.key).map(Credentials::Certificates),
+        None => ClusterKey::read(&node.key).map(Credentials::Key),
+    }
+}
+
 /// The database of a configuration, if it names one. Passwords that are not in its address come from the environment.
 pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigError> {
     let config::Store { url, lanes, patience, require_synchronous } = config.store.clone();
@@ -877,8 +885,8 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let target = target.map_err(|error| ConfigError::invalid("store.url", error.to_string()))?;
     let node_address = config.cluster.as_ref().map(|cluster| cluster.address.to_string());
     let unusable = |error: cluster::link::KeyError| ConfigError::invalid("cluster.key", error.to_string());
-    let key = config.cluster.as_ref().map(|cluster| ClusterKey::read(&cluster.key).map_err(unusable)).transpose()?;
-    let cluster_key = key.map(|key| key.fingerprint());
+    let fingerprint = |cluster| credentials(cluster).and_then(|credentials| credentials.fingerprint());
+    let cluster_key = config.cluster.as_ref().map(fingerprint).transpose().map_err(unusable)?;
     Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address, cluster_key }))
 }
 

@@ -76,6 +76,6 @@ mod web_origin;
 mod host;
 mod host_limits;
 
-pub use host::{Builder, Host, ReloadError, StartError, components, database, open_store, store_options};
+pub use host::{Builder, Host, ReloadError, StartError, components, credentials, database, open_store, store_options};
 pub use host_limits::HostLimits;
 pub use liveness::{Liveness, NotAlive};

@@ -1,10 +1,13 @@
 //! Which servers may share a database, and what a wrong setup says.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use dormouse::cluster::link::ClusterKey;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 
+use crate::cluster::Server as Postgres;
 use crate::harness::Server;
 use crate::nodes::{CONFIG, Nodes, config, directory, join_when_free, node_address, write_key};
 
@@ -45,6 +48,60 @@ async fn a_node_with_another_key_is_refused_while_a_node_lives() {
     let stranger = Server::in_directory(stranger, &config(CONFIG)).await;
     let path = format!("{}/rooms/{room}/ws?token=id-ana:ana", crate::harness::BASE);
     join_when_free(&stranger, &path).await;
+}
+
+/// Certificates of one authority, for as many nodes as wanted: `ca.pem`, and for each its certificate and key.
+struct Authority(CertificateParams, KeyPair);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Authority(params, KeyPair::generate().unwrap())
+    }
+
+    fn write_for_a_node(&self, directory: &Path) {
+        let mut node = CertificateParams::new(vec!["node.dormouse".to_owned()]).unwrap();
+        node.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = node.signed_by(&key, &Issuer::from_params(&self.0, &self.1)).unwrap();
+        std::fs::write(directory.join("ca.pem"), self.0.self_signed(&self.1).unwrap().pem()).unwrap();
+        std::fs::write(directory.join("node.pem"), certificate.pem()).unwrap();
+        write_key(directory, &key.serialize_pem());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_with_certificates_of_one_authority_share_rooms() {
+    let files = "{ ca = \"ca.pem\", cert = \"node.pem\", key = \"cluster.key\" }";
+    let config = format!("{CONFIG}\n[cluster]\naddress = \"127.0.0.1:0\"\ncertificates = {files}\n");
+    let database = Postgres::shared().empty_database().await;
+    let authority = Authority::new();
+    let new_directory = |authority: &Authority| {
+        let directory = directory(&database.url, "");
+        authority.write_for_a_node(directory.path());
+        directory
+    };
+    let [one, two] = [new_directory(&authority), new_directory(&authority)];
+    let (one, two) = (Server::in_directory(one, &config).await, Server::in_directory(two, &config).await);
+    let path = |user: &str| format!("{}/rooms/lobby/ws?token=id-{user}:{user}", crate::harness::BASE);
+    let mut ana = join_when_free(&one, &path("ana")).await;
+    let mut bo = join_when_free(&two, &path("bo")).await;
+    bo.send_chat("over a link").await;
+    assert_eq!(ana.recv_content().await, "over a link");
+    let stranger = Server::try_in_directory(new_directory(&Authority::new()), &config).await.err();
+    assert!(stranger.expect("it is refused").contains("has another cluster key"));
+    // The key of a cluster is not one of its certificates.
+    let other = Server::try_in_directory(
+        directory(&database.url, &ClusterKey::generate().unwrap().to_pem()),
+        &crate::nodes::config(CONFIG),
+    )
+    .await
+    .err();
+    assert!(other.expect("it is refused").contains("has another cluster key"));
+    let checked = dormouse(&["check", "--config", "dormouse.toml", "--store", &database.url], &one.directory);
+    assert!(text(&checked).contains("node.pem is good"), "{}", text(&checked));
 }
 
 #[test]

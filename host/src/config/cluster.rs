@@ -18,7 +18,23 @@ pub struct Cluster {
     /// The address to listen on for them, if it is another one, as behind a NAT.
     #[serde(default, deserialize_with = "some_address")]
     pub listen: Option<SocketAddr>,
-    /// A file with the key of the cluster, which all nodes share.
+    /// A file with the key of the cluster, which all nodes share. Empty with `certificates`.
+    #[serde(default)]
+    pub key: PathBuf,
+    /// Certificates of the operator's own authority, in place of the key.
+    #[serde(default)]
+    pub certificates: Option<ClusterCertificates>,
+}
+
+/// Certificates of the operator's own authority, which nodes show each other. They are read at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterCertificates {
+    /// A file in PEM with the authorities that the certificates of all nodes come from.
+    pub ca: PathBuf,
+    /// A file in PEM with the certificate of this node, for the name `node.dormouse`, for clients and servers.
+    pub cert: PathBuf,
+    /// A file in PEM with its private key, which only the user of this process may read.
     pub key: PathBuf,
 }
 

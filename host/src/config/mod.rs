@@ -32,7 +32,7 @@ use nearest::nearest_key;
 pub use address::resolve_address;
 pub use authorize::{AuthorizeUrl, BadAuthorizeUrl};
 pub use check::full_path;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, ClusterCertificates};
 pub use duration::read_duration;
 pub use error::ConfigError;
 pub use identity::{AccessMode, Auth, Encoding, Identity, Key};
@@ -227,6 +227,11 @@ impl Config {
             cluster.key = directory.join(&cluster.key);
         }
         self.assets = self.assets.take().map(|folder| directory.join(folder));
+        if let Some(files) = self.cluster.as_mut().and_then(|cluster| cluster.certificates.as_mut()) {
+            for file in [&mut files.ca, &mut files.cert, &mut files.key] {
+                *file = directory.join(&*file);
+            }
+        }
         self.outbound_ca = self.outbound_ca.take().map(|file| directory.join(file));
         if let Some(tls) = &mut self.tls {
             tls.cert = directory.join(&tls.cert);

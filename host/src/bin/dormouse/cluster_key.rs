@@ -32,7 +32,7 @@ impl Cluster {
                 cluster.key = key.clone().unwrap_or_else(|| cluster.key.clone());
             }
             (none, Some(address), Some(key)) => {
-                *none = Some(dormouse::config::Cluster { address, listen: None, key: key.clone() });
+                *none = Some(dormouse::config::Cluster { address, listen: None, key: key.clone(), certificates: None });
             }
             (None, Some(_), None) => {
                 bail!("a node needs the key of its cluster: pass --cluster-key or set DORMOUSE_CLUSTER_KEY as well")
@@ -55,6 +55,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Reads the key of a configuration, and prints the address of the node.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let Some(cluster) = &config.cluster else { return Ok(()) };
-    ClusterKey::read(&cluster.key)?.tls()?;
-    print::line(format_args!("node {}: the cluster key {} is good", cluster.address, cluster.key.display()))
+    dormouse::credentials(cluster)?.tls()?;
+    let address = cluster.address;
+    match &cluster.certificates {
+        None => print::line(format_args!("node {address}: the cluster key {} is good", cluster.key.display())),
+        Some(files) => print::line(format_args!("node {address}: the certificate {} is good", files.cert.display())),
+    }
 }

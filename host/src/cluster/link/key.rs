@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -56,11 +56,30 @@ pub enum KeyError {
         problem: FileProblem,
     },
     /// Others may read it.
-    #[error("other users may read the cluster key {0}; run `chmod 600` on it")]
+    #[error("other users may read the private key {0}; run `chmod 600` on it")]
     Open(PathBuf),
     /// It is not such a key.
     #[error("{0} is not a cluster key; `dormouse cluster-key` prints one, which all nodes of a cluster share")]
     Bad(PathBuf),
+    /// A file of the operator's own certificates cannot be read.
+    #[error("{path} cannot be read: {problem}")]
+    ReadPem {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
+    /// Other nodes would refuse the operator's own certificate.
+    #[error(
+        "the certificate {path} does not work: {problem}. It must come from `ca`, belong to its private key, and be for \
+         {NODE_NAME}, for clients and servers"
+    )]
+    BadCertificate {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
     /// The certificate cannot be made.
     #[error("the cluster key does not work: {0}")]
     Unusable(String),
@@ -120,7 +139,8 @@ impl ClusterKey {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &issuer).map_err(unusable)?;
-        configure(&root, &certificate, &key)
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        configure(&[root.der().clone()], &[certificate.der().clone()], &key)
     }
 }
 
@@ -138,26 +158,33 @@ fn authority() -> CertificateParams {
     params
 }
 
-fn configure(root: &Certificate, certificate: &Certificate, key: &KeyPair) -> Result<Tls, KeyError> {
+pub(super) fn roots(authorities: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, KeyError> {
     let mut roots = RootCertStore::empty();
-    roots.add(root.der().clone()).map_err(unusable)?;
-    let roots = Arc::new(roots);
-    let chain = vec![certificate.der().clone()];
-    let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    authorities.iter().try_for_each(|authority| roots.add(authority.clone())).map_err(unusable)?;
+    Ok(Arc::new(roots))
+}
+
+/// Presents this certificate at both ends of a link, and accepts those that come from these authorities.
+pub(super) fn configure(
+    authorities: &[CertificateDer<'static>],
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<Tls, KeyError> {
+    let roots = roots(authorities)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .with_client_cert_verifier(verifier.map_err(unusable)?)
-        .with_single_cert(chain.clone(), key())
+        .with_single_cert(chain.to_vec(), key.clone_key())
         .map_err(unusable)?;
     server.alpn_protocols = vec![HTTP_2.to_vec()];
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key())
+        .with_client_auth_cert(chain.to_vec(), key.clone_key())
         .map_err(unusable)?;
     client.alpn_protocols = vec![HTTP_2.to_vec()];
     Ok(Tls { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })

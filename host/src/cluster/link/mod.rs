@@ -2,7 +2,7 @@
 //!
 //! A node dials another one when it has a client for a room there. The link is one long request whose two bodies carry
 //! messages, each with its length before it. A request to a room is a request of its own on the same connection, so a
-//! long answer delays no message. Both ends prove that they have the key of the cluster, and the first messages name
+//! long answer delays no message. Both ends prove that they have the key of the cluster, or a certificate of its authority, and the first messages name
 //! the store, the nodes and the versions.
 //!
 //! It knows no rooms: it carries messages that `wire` defines. `far` and `near` use it.
@@ -10,6 +10,8 @@
 //! - **Invariant: messages of a link keep their order,** and none is missing before the link ends.
 //! - **Invariant: a link is cut rather than filled.** A peer that does not read loses its link, not our memory.
 
+mod certificates;
+mod credentials;
 mod dial;
 mod greeting;
 mod key;
@@ -20,6 +22,8 @@ pub mod wire;
 
 use std::time::Duration;
 
+pub use certificates::Certificates;
+pub use credentials::Credentials;
 pub use dial::{DialError, Link, Unanswered, dial};
 pub use greeting::{Greeting, Refusal, VERSIONS, Versions};
 pub use key::{ClusterKey, KeyError, Tls};

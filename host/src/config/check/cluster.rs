@@ -14,8 +14,18 @@ impl Cluster {
                            to listen on all";
             return refused("cluster.address", problem);
         }
-        if self.key.as_os_str().is_empty() {
-            return refused("cluster.key", "must not be empty; name a file that `dormouse cluster-key` has printed");
+        match (self.key.as_os_str().is_empty(), &self.certificates) {
+            (true, None) => {
+                return refused(
+                    "cluster.key",
+                    "must not be empty; name a file that `dormouse cluster-key` has printed",
+                );
+            }
+            (false, Some(_)) => {
+                let problem = "cannot be set beside `cluster.key`; keep one of the two";
+                return refused("cluster.certificates", problem);
+            }
+            _ => {}
         }
         if self.listen.is_some() && self.address.port() == 0 {
             return refused("cluster.address", "must have a port if `cluster.listen` is set");
