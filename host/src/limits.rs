@@ -101,7 +101,7 @@ pub const HAND_OVER_MS: u64 = 2_000;
 /// rooms.
 pub const ROOM_CHECK_MS: u64 = 5_000;
 
-/// The most frames of a room that an edge holds until the owner before has finished. Then its sockets are closed.
+/// The most messages that wait for a socket whose room came from another node, until its edge follows. Then it is closed.
 pub const HELD_FRAMES: usize = 1_024;
 
 /// How often an edge follows the answer that a room is elsewhere, before its clients have to try again: the first node

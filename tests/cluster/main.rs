@@ -22,6 +22,7 @@ mod seeds;
 mod workload;
 
 mod cutting;
+mod handing_over;
 mod killing;
 mod leaving;
 mod linking;

@@ -30,6 +30,8 @@ pub(super) enum Broken {
     OldTenuresLetIn,
     /// An edge follows the next owner at its first frame.
     NoHandedOver,
+    /// A next owner sends its frames before the edge has asked for its sockets.
+    NoHold,
     /// Two rounds of a room are in flight.
     TwoLanes,
     /// A resolve needs the owner and not the token of the tenure.

@@ -24,7 +24,7 @@ use world::World;
 const SEEDS: u64 = 20_000;
 
 /// The seeds in which each broken rule must be found.
-const BROKEN_SEEDS: u64 = 2_000;
+const BROKEN_SEEDS: u64 = 10_000;
 
 /// The last lines of a trace that are printed: they reach back for some hundred milliseconds.
 const TRACE_LINES: usize = 400;
@@ -156,6 +156,11 @@ fn frames_of_older_tenures_are_found() {
 #[test]
 fn a_hand_over_without_its_last_message_is_found() {
     is_found(Broken::NoHandedOver, SAFETY);
+}
+
+#[test]
+fn a_next_owner_that_holds_no_frames_is_found() {
+    is_found(Broken::NoHold, SAFETY);
 }
 
 #[test]

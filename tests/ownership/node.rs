@@ -59,6 +59,10 @@ struct Hosted {
     sockets: BTreeMap<SocketId, Socket>,
     /// Nodes that have had a socket here.
     edges: BTreeSet<NodeId>,
+    /// The tenure whose sockets came with a hand-over.
+    continues: Option<Tenure>,
+    /// Outputs for edges that have not asked for their offered sockets.
+    holds: BTreeMap<NodeId, Vec<Down<Frame>>>,
     gate: VecDeque<Held>,
 }
 
@@ -105,8 +109,9 @@ pub(super) struct Node {
     reads: BTreeMap<RoomId, Vec<Entry>>,
     /// Sockets of offers that have come, and of those that were accepted.
     offered: BTreeMap<RoomId, Vec<(SocketId, NodeId, u8)>>,
-    accepted: BTreeMap<RoomId, Vec<(SocketId, NodeId, u8)>>,
-    adopting: BTreeMap<(RoomId, NodeId), Vec<SocketId>>,
+    accepted: BTreeMap<RoomId, (Tenure, Vec<(SocketId, NodeId, u8)>)>,
+    /// Edges that have asked for sockets of a room that is not open yet.
+    adopting: BTreeMap<(RoomId, NodeId), (Tenure, Vec<SocketId>)>,
     clients: BTreeMap<SocketId, (usize, RoomId)>,
     /// What mistakes need to know: owner and tenure of the seated sockets, rooms that were taken for rolled back,
     /// contents that were read too early, fences of claims.
@@ -175,10 +180,11 @@ impl World {
     fn carry_out(&mut self, node: usize, effect: Effect) {
         match effect {
             Effect::Execute { id, lane, statement } => self.start_statement(node, id, lane, statement),
-            Effect::Opened { room, tenure, number, cached, with_sockets } => {
-                self.opened(node, room, tenure, number, cached, with_sockets);
+            Effect::Opened { room, tenure, number, cached, continues } => {
+                self.opened(node, room, tenure, number, cached, continues);
             }
             Effect::Elsewhere { room, owner } => {
+                self.offer_ends(node, room);
                 let mailbox = self.nodes[node].mailboxes.remove(&room).unwrap_or_default();
                 for Waiting { edge, socket, said, .. } in mailbox {
                     if let Said::Connect { .. } = said {
@@ -214,20 +220,23 @@ impl World {
                         let hosted = &self.nodes[node].hosted[&room];
                         sockets.extend(hosted.sockets.iter().map(|(id, socket)| (*id, socket.edge, socket.client)));
                     }
-                    Peer::Accept { .. } => {
+                    Peer::Accept { tenure } => {
+                        self.offer_ends(node, room);
                         let sockets = self.nodes[node].offered.remove(&room).unwrap_or_default();
-                        self.nodes[node].accepted.insert(room, sockets);
+                        self.nodes[node].accepted.insert(room, (tenure, sockets));
                     }
                     Peer::Decline { .. } | Peer::Yours { .. } => {}
                 }
                 self.send(node, to, OnLink::Peer(room, message, sockets));
             }
-            Effect::Adopted { room, edge, from, tenure } => self.adopted(node, room, edge, from, tenure),
-            Effect::NotAdopted { room, edge, from } => {
-                self.nodes[node].adopting.remove(&(room, edge));
-                self.send(node, edge, OnLink::Down(room, Down::NotAdopted { from }));
+            Effect::AdoptionEnds(room) => {
+                self.close_in_room(node, room, |socket| !socket.is_adopted);
+                let holds = self.nodes[node].hosted.get_mut(&room).map(|hosted| std::mem::take(&mut hosted.holds));
+                for (edge, messages) in holds.into_iter().flatten() {
+                    self.send_all(node, edge, room, messages);
+                }
             }
-            Effect::AdoptionEnds(room) => self.close_in_room(node, room, |socket| !socket.is_adopted),
+            Effect::OfferEnds(room) => self.offer_ends(node, room),
             Effect::WentBack { room, had, has } => {
                 if self.judge.is_strict && !self.was_restored {
                     self.fail(Promise::NoFalseAlarm, format!("n{node}: {room:?} had {had}, has {has}"));
@@ -371,19 +380,81 @@ impl World {
         self.own(node, Input::Answered { statement, answer });
     }
 
-    fn opened(&mut self, node: usize, room: RoomId, tenure: Tenure, number: u64, cached: bool, with_sockets: bool) {
+    fn opened(
+        &mut self,
+        node: usize,
+        room: RoomId,
+        tenure: Tenure,
+        number: u64,
+        cached: bool,
+        continues: Option<Tenure>,
+    ) {
         let this = &mut self.nodes[node];
         let read = this.reads.remove(&room);
         let log = if cached { this.cache[&room].1.clone() } else { read.unwrap_or_default() };
-        let offered = this.accepted.remove(&room).filter(|_| with_sockets).unwrap_or_default();
+        let offered = match this.accepted.remove(&room) {
+            Some((from, sockets)) if continues == Some(from) => sockets,
+            _ => Vec::new(),
+        };
         let socket = |(id, edge, client)| (id, Socket { edge, client, is_adopted: false });
-        let edges = offered.iter().map(|(_, edge, _)| *edge).collect();
+        let edges = offered.iter().map(|(_, edge, _)| *edge).collect::<BTreeSet<_>>();
+        let does_hold = !matches!(self.broken, Broken::NoHold | Broken::NoHandedOver);
+        let holds = edges.iter().filter(|_| does_hold).map(|edge| (*edge, Vec::new())).collect();
         let sockets = offered.into_iter().map(socket).collect();
+        let gate = VecDeque::new();
         let hosted =
-            Hosted { tenure, is_paused: false, position: 0, number, log, sockets, edges, gate: VecDeque::new() };
+            Hosted { tenure, is_paused: false, position: 0, number, log, sockets, edges, continues, holds, gate };
         this.hosted.insert(room, hosted);
+        let asked = this.adopting.extract_if(.., |(of, _), _| *of == room).collect::<Vec<_>>();
+        for ((_, edge), (from, sockets)) in asked {
+            self.adopt(node, edge, room, from, sockets);
+        }
         self.wake(node, room);
         self.forget_soon(node, room);
+    }
+
+    /// The accepted offer of a room leads to nothing.
+    fn offer_ends(&mut self, node: usize, room: RoomId) {
+        let this = &mut self.nodes[node];
+        this.accepted.remove(&room);
+        let asked = this.adopting.extract_if(.., |(of, _), _| *of == room).collect::<Vec<_>>();
+        for ((_, edge), (from, _)) in asked {
+            self.send(node, edge, OnLink::Down(room, Down::NotAdopted { from }));
+        }
+    }
+
+    /// An edge asks for its sockets, those of `list`. Others have ended.
+    fn adopt(&mut self, node: usize, edge: NodeId, room: RoomId, from: Tenure, list: Vec<SocketId>) {
+        let this = &mut self.nodes[node];
+        let has_broken_rule = matches!(self.broken, Broken::NoHold | Broken::NoHandedOver);
+        let held = match this.hosted.get_mut(&room) {
+            Some(hosted) if hosted.continues == Some(from) => {
+                let held = hosted.holds.remove(&edge).or(has_broken_rule.then(Vec::new));
+                for (id, socket) in hosted.sockets.iter_mut().filter(|_| held.is_some()) {
+                    socket.is_adopted |= socket.edge == edge && list.contains(id);
+                }
+                held.map(|held| (hosted.tenure, held))
+            }
+            None if this.accepted.get(&room).is_some_and(|(accepted, _)| *accepted == from) => {
+                this.adopting.insert((room, edge), (from, list));
+                return;
+            }
+            _ => None,
+        };
+        match held {
+            Some((tenure, held)) => {
+                self.close_in_room(node, room, |socket| socket.edge == edge && !socket.is_adopted);
+                self.send(node, edge, OnLink::Down(room, Down::Adopted { from, tenure }));
+                self.send_all(node, edge, room, held);
+            }
+            None => self.send(node, edge, OnLink::Down(room, Down::NotAdopted { from })),
+        }
+    }
+
+    fn send_all(&mut self, node: usize, edge: NodeId, room: RoomId, messages: Vec<Down<Frame>>) {
+        for message in messages {
+            self.send(node, edge, OnLink::Down(room, message));
+        }
     }
 
     fn release(&mut self, node: usize, room: RoomId, tenure: Tenure, position: u64, number: u64) {
@@ -401,7 +472,10 @@ impl World {
             this.older_cache.insert(room, older);
         }
         for (edge, message) in outputs {
-            self.send(node, edge, OnLink::Down(room, message));
+            match self.nodes[node].hosted.get_mut(&room).and_then(|hosted| hosted.holds.get_mut(&edge)) {
+                Some(held) => held.push(message),
+                None => self.send(node, edge, OnLink::Down(room, message)),
+            }
         }
         self.forget_soon(node, room);
     }
@@ -432,16 +506,6 @@ impl World {
         let mailbox = this.mailboxes.entry(room).or_default();
         mailbox.retain(|waiting| !hosted.sockets.contains_key(&waiting.socket));
         self.wake(node, room);
-    }
-
-    fn adopted(&mut self, node: usize, room: RoomId, edge: NodeId, from: Tenure, tenure: Tenure) {
-        let Some(list) = self.nodes[node].adopting.remove(&(room, edge)) else { return };
-        let Some(hosted) = self.nodes[node].hosted.get_mut(&room) else { return };
-        for (id, socket) in &mut hosted.sockets {
-            socket.is_adopted |= socket.edge == edge && list.contains(id);
-        }
-        self.close_in_room(node, room, |socket| socket.edge == edge && !socket.is_adopted);
-        self.send(node, edge, OnLink::Down(room, Down::Adopted { from, tenure }));
     }
 
     /// The room learns that sockets have ended.
@@ -565,6 +629,9 @@ impl World {
         trace!(self, "n{node} <- {from:?} {message:?}");
         match message {
             OnLink::Up(room, Up::Event { socket, number, event }) => {
+                if let Said::Connect { .. } = event {
+                    self.gives_up_offered(node, from, room);
+                }
                 let waiting = Waiting { edge: from, socket, number: Some(number), said: event };
                 self.nodes[node].mailboxes.entry(room).or_default().push_back(waiting);
                 self.wake(node, room);
@@ -578,10 +645,7 @@ impl World {
                     self.wake(node, room);
                 }
             }
-            OnLink::Up(room, Up::Adopt { tenure, sockets }) => {
-                self.nodes[node].adopting.insert((room, from), sockets);
-                self.own(node, Input::Adopt { edge: from, room, tenure });
-            }
+            OnLink::Up(room, Up::Adopt { tenure, sockets }) => self.adopt(node, from, room, tenure, sockets),
             OnLink::Down(room, message) => self.receive_down(node, from, room, message),
             OnLink::Peer(room, message, sockets) => {
                 if let Peer::Offer { .. } = message {
@@ -589,6 +653,15 @@ impl World {
                 }
                 self.own(node, Input::Message { from, room, message });
             }
+        }
+    }
+
+    /// An edge that connects, and has not asked for its offered sockets before, has lost them.
+    fn gives_up_offered(&mut self, node: usize, edge: NodeId, room: RoomId) {
+        let hosted = self.nodes[node].hosted.get_mut(&room);
+        if let Some(held) = hosted.and_then(|hosted| hosted.holds.remove(&edge)) {
+            self.close_in_room(node, room, |socket| socket.edge == edge && !socket.is_adopted);
+            self.send_all(node, edge, room, held);
         }
     }
 
@@ -602,6 +675,8 @@ impl World {
                 Broken::NoHandedOver if owner != from && *tenure > now => {
                     let message = Down::HandedOver { tenure: now, to: from };
                     self.edge(node, EdgeInput::Message { from: owner, room, message });
+                    let message = Down::Adopted { from: now, tenure: *tenure };
+                    self.edge(node, EdgeInput::Message { from, room, message });
                     self.nodes[node].seats.insert(room, (from, *tenure));
                 }
                 Broken::OldTenuresLetIn if *tenure < now => {
@@ -628,8 +703,9 @@ impl World {
             mailbox.retain(|waiting| waiting.edge != peer);
         }
         for room in self.nodes[node].hosted.keys().copied().collect::<Vec<_>>() {
-            self.close_in_room(node, room, |socket| socket.edge == peer);
+            self.close_in_room(node, room, |socket| socket.edge == peer && socket.is_adopted);
         }
+        self.nodes[node].adopting.retain(|(_, edge), _| *edge != peer);
         self.own(node, Input::LinkLost(peer));
         self.edge(node, EdgeInput::LinkLost(peer));
     }

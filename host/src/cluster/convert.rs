@@ -1,9 +1,10 @@
 //! Turns the types of the model and of rooms into those of links, and back. It knows no link.
 
 use crate::cluster::link::wire::{self, Blob, Content, NoAnswer, NotSeated};
+use crate::cluster::ownership::{Fence, Tenure};
 use crate::model::{
-    Claims, ClientKind, Close, EventId, Message, OutboundMessage, Permission, Permissions, Request, Response, User,
-    UserAccess,
+    Address, AutoResponse, Claims, ClientKind, Close, EventId, Message, OutboundMessage, Permission, Permissions,
+    Request, Response, Socket, TenureId, User, UserAccess,
 };
 use crate::room::{ConnectError, RequestError};
 
@@ -114,6 +115,53 @@ pub(super) fn kind_in(kind: wire::Kind) -> ClientKind {
         wire::Kind::WebSocket => ClientKind::WebSocket,
         wire::Kind::EventStream => ClientKind::EventStream,
         wire::Kind::Local => ClientKind::Local,
+    }
+}
+
+pub(super) fn tenure_out(tenure: TenureId) -> wire::Tenure {
+    let TenureId { epoch, token } = tenure;
+    wire::Tenure { epoch, token }
+}
+
+pub(super) fn tenure_in(tenure: wire::Tenure) -> TenureId {
+    let wire::Tenure { epoch, token } = tenure;
+    TenureId { epoch, token }
+}
+
+/// The tenure as the rules of ownership have it.
+pub(super) fn tenure_of(tenure: wire::Tenure) -> Tenure {
+    let wire::Tenure { epoch, token } = tenure;
+    Tenure(Fence { epoch, token })
+}
+
+/// The tenure of the rules.
+pub(super) fn tenure_from(tenure: Tenure) -> wire::Tenure {
+    let Fence { epoch, token } = tenure.0;
+    wire::Tenure { epoch, token }
+}
+
+/// A room that is offered to another node.
+pub(super) fn offer_out(
+    address: &Address,
+    tenure: TenureId,
+    sockets: Vec<Socket>,
+    auto_response: Option<AutoResponse>,
+) -> wire::Offer {
+    let socket = |Socket { id, user, access, tags, attachment, since, client, .. }: Socket| wire::OfferedSocket {
+        id,
+        user: user_out(User::clone(&user)),
+        access: access_out(&access),
+        tags,
+        attachment: Blob(attachment.into()),
+        since,
+        kind: kind_out(client.kind()),
+    };
+    wire::Offer {
+        namespace: address.namespace().into(),
+        name: address.name().into(),
+        tenure: tenure_out(tenure),
+        sockets: sockets.into_iter().map(socket).collect(),
+        auto_response: auto_response.map(|AutoResponse { request, reply }| (request, reply)),
     }
 }
 

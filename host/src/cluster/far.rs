@@ -1,30 +1,34 @@
-//! Rooms of other nodes, as this node's clients use them: a link to each node that has some, and the place of each
-//! client in its room. It is the edge's half of a link; `near` is the other.
+//! Rooms of other nodes, as this node's clients use them: a link to each node that has some. It is the edge's half of a
+//! link; `near` is the other, and `far_socket` has the place of each client in its room.
 //!
 //! When a link ends, its clients are closed with 1012: what their rooms said last may be lost, and they resume. Nothing
-//! is sent again by itself, because the room may have seen it.
+//! is sent again by itself, because the room may have seen it. When a room is handed over in order, its clients follow
+//! to the next node: the node before has said what it has run, and only the rest is sent there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 
+use super::arrivals::Arrivals;
 use super::convert;
-use super::link::wire::{self, Down, NotSeated, Up};
-use super::link::{Bounds, DialError, Greeting, Link, Receiver, Refusal, Tls, Why, dial};
+use super::departures::Departures;
+use super::far_socket::{FarLink, FarSocket};
+use super::link::wire::{self, Down};
+use super::link::{Bounds, DialError, Greeting, HANDS_OVER, Link, Receiver, Refusal, Tls, Why, dial};
 use super::metrics::Metrics;
 use super::ownership::NodeId;
 use super::place::Bucket;
 use crate::clock;
+use crate::limits::HAND_OVER_MS;
 use crate::lock::Lock;
-use crate::model::{Address, Client, Close, Message, PostNumber, ROOM_MOVED, Request, Response, User, UserAccess};
-use crate::panics::guard;
-use crate::room::{Answers, ConnectError, Delivered, FarSeat, Peers, RequestError};
+use crate::model::{Address, AutoResponse, Client, MovedRoom, PostNumber, Request, Response, Socket, TenureId, User};
+use crate::room::{Answers, Arrived, ConnectError, FarSeat, Peers, RequestError, SetsOut};
 use crate::store::{Hint, Membership};
 
 /// Rooms whose owner is remembered. Of others the place is tried, which is right for most.
@@ -37,14 +41,11 @@ const DIAL_PAUSE: Duration = Duration::from_millis(300);
 const PROBES: usize = 2;
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a node may take to answer a step of a hand-over.
+const PASS_TIME: Duration = Duration::from_millis(HAND_OVER_MS);
+
 /// How long a node may take until it knows what every node must know.
 const TELL_TIME: Duration = Duration::from_secs(3);
-
-/// A change of the bytes that wait for a client is told from this size on.
-const BUFFERED_STEP: usize = 64 << 10;
-
-/// The close of clients whose link is lost.
-const MOVED: &str = "the room moved; come back";
 
 /// The rooms of other nodes.
 pub(super) struct Far(Arc<Inner>);
@@ -60,6 +61,8 @@ struct Inner {
     links: Lock<HashMap<NodeId, Arc<Mutex<Slot>>>>,
     owners: Cache<Address, u64>,
     next_socket: AtomicU64,
+    arrivals: Arc<Arrivals>,
+    departures: Arc<Departures>,
 }
 
 /// The link to one node.
@@ -69,37 +72,44 @@ struct Slot {
     failed_at: Option<Instant>,
 }
 
-/// An open link.
-struct FarLink {
-    link: Link,
-    sockets: Lock<Sockets>,
-}
-
-#[derive(Default)]
-struct Sockets {
-    has_ended: bool,
-    sockets: HashMap<u64, Socket>,
-    /// Clients from which nothing is read until the link has space.
-    paused: Vec<Arc<dyn Client>>,
-}
-
-struct Socket {
-    client: Arc<dyn Client>,
-    /// Absent once the room has answered.
-    answer: Option<oneshot::Sender<Result<(), NotSeated>>>,
-    /// The client has left.
-    has_left: bool,
-    /// The room has closed it.
-    is_closed: bool,
-    /// The bytes that wait for it, as the owner was told.
-    buffered: Arc<AtomicUsize>,
-}
-
 impl Far {
-    pub(super) fn new(me: Greeting, tls: Tls, bounds: Bounds, membership: Membership, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        me: Greeting,
+        tls: Tls,
+        bounds: Bounds,
+        membership: Membership,
+        metrics: Arc<Metrics>,
+        moving: (Arc<Arrivals>, Arc<Departures>),
+    ) -> Self {
         let (links, next_socket) = Default::default();
         let (owners, runtime) = (Cache::new(REMEMBERED), Handle::current());
-        Far(Arc::new(Inner { me, tls, bounds, membership, runtime, metrics, links, owners, next_socket }))
+        let (arrivals, departures) = moving;
+        Far(Arc::new(Inner {
+            me,
+            tls,
+            bounds,
+            membership,
+            runtime,
+            metrics,
+            links,
+            owners,
+            next_socket,
+            arrivals,
+            departures,
+        }))
+    }
+
+    /// The node that should have a room, if it is not this one. It may have it already.
+    pub(super) fn better_place(&self, address: &Address) -> Option<NodeId> {
+        self.0.place(address).filter(|node| *node != self.0.me.node).map(NodeId)
+    }
+
+    /// Takes a step of a hand-over at another node. False if that does not want the room, or does not answer.
+    pub(super) async fn pass(&self, to: NodeId, passed: wire::Passed) -> bool {
+        let Some(link) = self.0.link(to).await.filter(|link| link.link.up.version() >= HANDS_OVER) else {
+            return false;
+        };
+        matches!(clock::timeout(PASS_TIME, link.link.pass(&passed)).await, Ok(Ok(true)))
     }
 
     /// Whether a room should be at this node.
@@ -154,6 +164,21 @@ impl Peers for Far {
         self.0.owners.insert(address.clone(), owner);
     }
 
+    fn leaves(&self, address: &Address, tenure: TenureId, sockets: Vec<Socket>, auto_response: Option<AutoResponse>) {
+        self.0.departures.pack(address, convert::offer_out(address, tenure, sockets, auto_response));
+    }
+
+    fn takes_along(&self, to: &MovedRoom, socket: u64, client: Arc<dyn Client>) -> (Box<dyn FarSeat>, SetsOut) {
+        let (seat, socket_there) = FarSocket::on_its_way(client);
+        self.0.owners.insert(to.room.clone(), to.node);
+        let (inner, node, tenure) = (self.0.clone(), to.node, convert::tenure_out(to.tenure));
+        (Box::new(seat), Box::new(move || inner.go_on(socket_there, node, tenure, socket)))
+    }
+
+    fn arrives(&self, address: &Address, continues: Option<TenureId>) -> Option<Arrived> {
+        self.0.arrivals.open(address, continues)
+    }
+
     fn connect(
         &self,
         node: u64,
@@ -166,7 +191,7 @@ impl Peers for Far {
         Box::pin(async move {
             let link = inner.link(NodeId(node)).await.ok_or(RequestError::Moved(None))?;
             let socket = inner.next_socket.fetch_add(1, Ordering::Relaxed);
-            let placed = link.connect(socket, &address, request, &user, client).await;
+            let placed = FarSocket::connect(&link, socket, &address, request, &user, client).await;
             inner.learn(&address, node, placed.as_ref().err().and_then(no_answer));
             placed.map(|seat| Box::new(seat) as Box<dyn FarSeat>)
         })
@@ -221,6 +246,17 @@ impl Inner {
         }
     }
 
+    /// The link to the node to which a room has gone. That may be this one: it has a link to itself then. It tries until
+    /// there is one: a socket that waits here is closed otherwise.
+    async fn patient_link(self: &Arc<Self>, node: NodeId) -> Arc<FarLink> {
+        loop {
+            if let Some(link) = self.link(node).await {
+                return link;
+            }
+            clock::sleep(DIAL_PAUSE).await;
+        }
+    }
+
     /// The link to a node, which is opened if there is none. Absent if the node is not reached.
     async fn link(self: &Arc<Self>, node: NodeId) -> Option<Arc<FarLink>> {
         let slot = self.links.lock().entry(node).or_default().clone();
@@ -233,7 +269,7 @@ impl Inner {
         }
         match self.dial(node).await {
             Some((link, down)) => {
-                let link = Arc::new(FarLink { link, sockets: Lock::default() });
+                let link = Arc::new(FarLink::new(link));
                 self.runtime.spawn(self.clone().receive(node, link.clone(), down));
                 *slot = Slot { link: Some(link.clone()), failed_at: None };
                 Some(link)
@@ -270,6 +306,7 @@ impl Inner {
         self.metrics.links.inc();
         let why = loop {
             match down.next().await {
+                Ok(Down::HandedOver(socket, moved)) => self.follow(&link, socket, *moved),
                 Ok(message) => link.take(message),
                 Err(why) => break link.link.up.ended().unwrap_or(why),
             }
@@ -281,6 +318,31 @@ impl Inner {
             tracing::info!(node = node.0, clients, reason = %why, "the link to a node of the cluster has ended");
             self.probe(node).await;
         }
+    }
+
+    /// The room of a socket goes on at another node, and the socket with it.
+    fn follow(self: &Arc<Self>, link: &FarLink, socket: u64, moved: wire::HandedOver) {
+        let Some(socket) = link.remove(socket) else { return };
+        if let Ok(address) = Address::new(&moved.namespace, &moved.name) {
+            self.owners.insert(address, moved.node);
+        }
+        socket.begins_to_follow();
+        self.go_on(socket, moved.node, moved.tenure, moved.id);
+    }
+
+    /// A socket goes on at another node, where it has this id.
+    fn go_on(self: &Arc<Self>, socket: Arc<FarSocket>, node: u64, tenure: wire::Tenure, id: u64) {
+        let inner = self.clone();
+        self.runtime.spawn(async move {
+            let link = clock::timeout(PASS_TIME, inner.patient_link(NodeId(node))).await.ok();
+            let link = link.filter(|link| link.link.up.version() >= HANDS_OVER);
+            let number = inner.next_socket.fetch_add(1, Ordering::Relaxed);
+            let follows = link.is_some_and(|link| socket.follow(&link, number, tenure, id));
+            inner.metrics.followed(follows);
+            if !follows {
+                socket.end();
+            }
+        });
     }
 
     /// Looks whether a node whose link was lost has ended, and tells the store.
@@ -296,218 +358,5 @@ impl Inner {
         // A node that has ended never comes back with this number.
         let living = self.membership.living();
         self.links.lock().retain(|node, _| living.iter().any(|row| row.node == *node));
-    }
-}
-
-impl FarLink {
-    async fn connect(
-        self: &Arc<Self>,
-        socket: u64,
-        address: &Address,
-        request: Request,
-        user: &User,
-        client: Arc<dyn Client>,
-    ) -> Result<Seat, ConnectError> {
-        let (answer, answered) = oneshot::channel();
-        let (kind, buffered) = (client.kind(), Arc::default());
-        let entry =
-            Socket { client: client.clone(), answer: Some(answer), has_left: false, is_closed: false, buffered };
-        {
-            let mut sockets = self.sockets.lock();
-            if sockets.has_ended {
-                return Err(RequestError::Moved(None).into());
-            }
-            sockets.sockets.insert(socket, entry);
-        }
-        // From here on, giving up closes the socket.
-        let seat = Seat { link: self.clone(), socket, client, has_closed: false };
-        let connect = wire::Connect {
-            socket,
-            namespace: address.namespace().into(),
-            name: address.name().into(),
-            user: convert::user_out(user.clone()),
-            request: convert::request_out(request),
-            kind: convert::kind_out(kind),
-        };
-        // If the link has ended, the answer is dropped with it.
-        let _ = self.link.up.send(&Up::Connect(Box::new(connect)));
-        match answered.await {
-            Ok(Ok(())) => Ok(seat),
-            Ok(Err(refused)) => Err(convert::not_seated_in(refused)),
-            Err(_) => Err(RequestError::Broken.into()),
-        }
-    }
-
-    fn take(&self, message: Down) {
-        match message {
-            Down::Seated(socket) => {
-                if let Some(answer) = self.with(socket, |socket| socket.answer.take()).flatten() {
-                    // The client may have given up; its seat has told the room.
-                    let _ = answer.send(Ok(()));
-                }
-            }
-            Down::Refused(socket, why) => {
-                let removed = self.sockets.lock().sockets.remove(&socket);
-                if let Some(answer) = removed.and_then(|socket| socket.answer) {
-                    let _ = answer.send(Err(why));
-                }
-            }
-            Down::Say(sockets, said) => self.say(&sockets, said),
-            Down::Done(socket, turns) => {
-                if let Some(client) = self.client(socket) {
-                    (0..turns).for_each(|_| client.turn_done());
-                }
-            }
-            Down::Close(socket, code, reason) => {
-                let client = self.with(socket, |socket| {
-                    socket.is_closed = true;
-                    socket.client.clone()
-                });
-                if let Some(client) = client {
-                    guard(|| client.close(code, &reason));
-                    self.tidy(socket);
-                }
-            }
-            Down::Left(socket) => {
-                let removed = self.sockets.lock().sockets.remove(&socket);
-                if let Some(socket) = removed {
-                    guard(|| socket.client.nothing_follows());
-                }
-            }
-        }
-    }
-
-    /// Gives messages of a room to clients. They are encoded once for all of them.
-    fn say(&self, to: &[u64], said: Vec<wire::Said>) {
-        let message = convert::said_in(said);
-        let clients = {
-            let sockets = self.sockets.lock();
-            let found = to.iter().filter_map(|id| Some((*id, sockets.sockets.get(id)?)));
-            found.map(|(id, socket)| (id, socket.client.clone(), socket.buffered.clone())).collect::<Vec<_>>()
-        };
-        for (_, client, _) in &clients {
-            if guard(|| client.enqueue(&message)).is_some_and(|must_flush| must_flush) {
-                guard(|| client.flush());
-            }
-        }
-        for (id, client, told) in clients {
-            let (before, now) = (told.load(Ordering::Relaxed), client.buffered());
-            if before.abs_diff(now) >= BUFFERED_STEP {
-                told.store(now, Ordering::Relaxed);
-                let _ = self.link.up.send(&Up::Buffered(id, now as u64));
-            }
-        }
-    }
-
-    fn with<T>(&self, socket: u64, change: impl FnOnce(&mut Socket) -> T) -> Option<T> {
-        self.sockets.lock().sockets.get_mut(&socket).map(change)
-    }
-
-    fn client(&self, socket: u64) -> Option<Arc<dyn Client>> {
-        self.with(socket, |socket| socket.client.clone())
-    }
-
-    /// Forgets a socket that both sides have closed.
-    fn tidy(&self, socket: u64) {
-        let removed = {
-            let mut sockets = self.sockets.lock();
-            let is_over = sockets.sockets.get(&socket).is_some_and(|socket| socket.has_left && socket.is_closed);
-            if is_over { sockets.sockets.remove(&socket) } else { None }
-        };
-        if let Some(socket) = removed {
-            guard(|| socket.client.nothing_follows());
-        }
-    }
-
-    /// The link has ended: all clients are closed, and told that nothing follows. Returns their number.
-    fn end(&self) -> usize {
-        let (sockets, paused) = {
-            let mut all = self.sockets.lock();
-            all.has_ended = true;
-            (std::mem::take(&mut all.sockets), std::mem::take(&mut all.paused))
-        };
-        let clients = sockets.len();
-        for socket in sockets.into_values() {
-            // A connect without an answer fails when this is dropped.
-            drop(socket.answer);
-            guard(|| socket.client.close(ROOM_MOVED, MOVED));
-            guard(|| socket.client.nothing_follows());
-        }
-        for client in paused {
-            guard(|| client.resume());
-        }
-        clients
-    }
-
-    /// Resumes a client when the link has space again. Returns false if it has space already.
-    fn pause(self: &Arc<Self>, client: &Arc<dyn Client>) -> bool {
-        let is_first = {
-            let mut sockets = self.sockets.lock();
-            if sockets.has_ended || !self.link.up.is_busy() {
-                return false;
-            }
-            sockets.paused.push(client.clone());
-            sockets.paused.len() == 1
-        };
-        if is_first {
-            let link = self.clone();
-            tokio::spawn(async move {
-                link.link.up.freed().await;
-                let paused = std::mem::take(&mut link.sockets.lock().paused);
-                for client in paused {
-                    guard(|| client.resume());
-                }
-            });
-        }
-        true
-    }
-}
-
-/// The place of a client in a room of another node.
-struct Seat {
-    link: Arc<FarLink>,
-    socket: u64,
-    client: Arc<dyn Client>,
-    has_closed: bool,
-}
-
-impl FarSeat for Seat {
-    fn message(&self, message: Message) -> Delivered {
-        if self.link.pause(&self.client) {
-            return Delivered::NotNow(message);
-        }
-        let message = Up::Message(self.socket, convert::message_out(message));
-        match self.link.link.up.send(&message) {
-            Ok(()) => Delivered::Yes,
-            Err(_) => Delivered::Never,
-        }
-    }
-
-    fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
-        if self.link.pause(&self.client) {
-            return Err(access);
-        }
-        // A link that has ended has closed the client.
-        let _ = self.link.link.up.send(&Up::Access(self.socket, convert::access_out(&access)));
-        Ok(())
-    }
-
-    fn close(&mut self, close: Close) {
-        self.has_closed = true;
-        self.link.with(self.socket, |socket| socket.has_left = true);
-        let _ = self.link.link.up.send(&Up::Close(self.socket, convert::close_out(close)));
-        self.link.tidy(self.socket);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if !self.has_closed {
-            // It was refused, or its client left before the answer came.
-            let was_there = self.link.sockets.lock().sockets.remove(&self.socket).is_some();
-            if was_there {
-                let _ = self.link.link.up.send(&Up::Close(self.socket, convert::close_out(Close::lost())));
-            }
-        }
     }
 }

@@ -7,15 +7,21 @@
 //! [`ownership`] has the rules of owners and [`members`] those of who lives, which `store/postgres/driver` runs; the
 //! simulation in `tests/ownership` runs several owners. [`place`]
 //! says where a room should be, and [`link`] connects nodes. `far` has the rooms of other nodes for the clients of this
-//! one, `near` has the clients of other nodes in the rooms of this one, and `node` starts and ends both. Rooms reach
+//! one, `near` has the clients of other nodes in the rooms of this one, and `node` starts and ends both. `hand_over`
+//! passes rooms from node to node: `departures` has those that go, and `arrivals` those that come. Rooms reach
 //! `far` through [`Peers`](crate::room::Peers), and only for a room that is not here.
 
+mod arrivals;
 mod convert;
+mod departures;
 mod far;
+mod far_socket;
+mod hand_over;
 pub mod link;
 pub mod members;
 mod metrics;
 mod near;
+mod near_client;
 mod node;
 pub mod ownership;
 pub mod place;

@@ -3,23 +3,27 @@
 //! To its room each of them is a client like any other. A broadcast is one message for all clients of a link that get
 //! it. When the link ends, the room is told that all of them are lost.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
 use super::convert;
 use super::link::wire::{self, Down, Up};
 use super::link::{Answers, Handler, Receiver, Refusals, Sender, Why};
 use super::metrics::Metrics;
-use super::ownership::NodeId;
+use super::near_client::{Event, NearClient, NearLink};
+use super::ownership::{NodeId, Peer};
 use crate::clock;
+use crate::limits::HAND_OVER_MS;
 use crate::lock::Lock;
-use crate::model::{Address, Client, ClientKind, Close, Message, OutboundMessage, PostNumber, ROOM_MOVED, UserAccess};
-use crate::room::{Delivered, RequestError, Rooms, Seat};
+use crate::model::{Address, Client, MOVED_REASON, PostNumber, ROOM_MOVED};
+use crate::room::{RequestError, Rooms};
+use crate::store::{Hint, Membership};
 
-/// The close of clients whose room goes to another node, because this one ends.
-const LEAVING: &str = "the room moved; come back";
+/// How long the rules may take to answer an offer. The node that offers waits no longer.
+const ANSWER_TIME: Duration = Duration::from_millis(HAND_OVER_MS);
 
 /// Refusals are logged at most this often.
 const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +37,9 @@ pub(super) struct Near {
     metrics: Arc<Metrics>,
     /// Events of one socket that its edge may have sent before the room has taken any.
     max_events: usize,
+    membership: Membership,
+    /// Rooms that other nodes hand over.
+    arrivals: Arc<Arrivals>,
     links: Lock<Vec<Arc<NearLink>>>,
     is_leaving: AtomicBool,
     /// Takes what every node must know; absent until the host is complete.
@@ -42,54 +49,16 @@ pub(super) struct Near {
 /// Takes what every node must know.
 pub(super) type Listener = Box<dyn Fn(wire::Told) -> Answers<wire::Taken> + Send + Sync>;
 
-/// The link to one edge.
-struct NearLink {
-    down: Sender<Down>,
-    /// Absent when the link has ended.
-    sockets: Lock<Option<HashMap<u64, Arc<NearClient>>>>,
-    /// Messages that are not encoded yet, because more clients may get the same.
-    saying: Lock<Option<Saying>>,
-}
-
-struct Saying {
-    to: Vec<u64>,
-    message: OutboundMessage,
-}
-
-/// A client of another node, as its room sees it.
-struct NearClient {
-    link: Arc<NearLink>,
-    socket: u64,
-    kind: ClientKind,
-    /// The bytes that wait for it, as its edge has told.
-    buffered: AtomicUsize,
-    state: Lock<State>,
-}
-
-struct State {
-    stage: Stage,
-    /// Events that came before the room has answered, or that its queue had no space for; in order.
-    waiting: VecDeque<Event>,
-}
-
-enum Stage {
-    /// The room has not answered.
-    Connecting,
-    Seated(Seat),
-    /// The client has left, or the link has ended.
-    Gone,
-}
-
-enum Event {
-    Message(Message),
-    Access(UserAccess),
-    Close(Close),
-}
-
 impl Near {
-    pub(super) fn new(rooms: Rooms, metrics: Arc<Metrics>, max_events: usize) -> Self {
+    pub(super) fn new(
+        rooms: Rooms,
+        metrics: Arc<Metrics>,
+        max_events: usize,
+        membership: Membership,
+        arrivals: Arc<Arrivals>,
+    ) -> Self {
         let (links, is_leaving, listener) = Default::default();
-        Near { rooms, metrics, max_events, links, is_leaving, listener }
+        Near { rooms, metrics, max_events, membership, arrivals, links, is_leaving, listener }
     }
 
     /// Sets the receiver of what every node must know, once.
@@ -102,17 +71,19 @@ impl Near {
     pub(super) fn leave(&self) {
         self.is_leaving.store(true, Ordering::Release);
         for link in self.links.lock().iter() {
-            let clients = match &*link.sockets.lock() {
-                Some(sockets) => sockets.values().cloned().collect::<Vec<_>>(),
-                None => Vec::new(),
-            };
-            clients.iter().for_each(|client| client.close(ROOM_MOVED, LEAVING));
+            link.clients().iter().for_each(|client| client.close(ROOM_MOVED, MOVED_REASON));
         }
+    }
+
+    /// The rooms of this node with clients of others.
+    pub(super) fn rooms(&self) -> BTreeSet<Address> {
+        let clients = |link: &Arc<NearLink>| link.clients();
+        self.links.lock().iter().flat_map(clients).map(|client| client.address.clone()).collect()
     }
 
     /// Clients of other nodes.
     pub(super) fn clients(&self) -> usize {
-        let of = |link: &Arc<NearLink>| link.sockets.lock().as_ref().map_or(0, HashMap::len);
+        let of = |link: &Arc<NearLink>| link.sockets.lock().as_ref().map_or(0, |sockets| sockets.len());
         self.links.lock().iter().map(of).sum()
     }
 
@@ -148,7 +119,7 @@ impl Accepts {
 
 impl Handler for Accepts {
     fn linked(&self, down: Sender<Down>, up: Receiver<Up>) {
-        let link = Arc::new(NearLink { down, sockets: Lock::new(Some(HashMap::new())), saying: Lock::default() });
+        let link = Arc::new(NearLink::new(down));
         self.near.links.lock().push(link.clone());
         tokio::spawn(self.near.clone().receive(link, up));
     }
@@ -166,6 +137,16 @@ impl Handler for Accepts {
             Some(listener) => listener(told),
             None => Box::pin(async { Err("it is starting".into()) }),
         }
+    }
+
+    fn passed(&self, from: NodeId, passed: wire::Passed) -> Answers<bool> {
+        let near = self.near.clone();
+        Box::pin(async move {
+            match passed {
+                wire::Passed::Offer(offer) => near.offered(from, offer).await,
+                wire::Passed::Yours(yours) => near.came(from, yours),
+            }
+        })
     }
 }
 
@@ -209,6 +190,7 @@ impl Near {
                         client.buffered.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
                     }
                 }
+                Up::Adopt(adopt) => self.arrivals.adopt(&link, &adopt),
             }
         }
         self.metrics.links.dec();
@@ -229,19 +211,16 @@ impl Near {
                 return link.send(&Down::Refused(socket, convert::not_seated_out(refused.into())));
             }
         };
-        let state = Lock::new(State { stage: Stage::Connecting, waiting: VecDeque::new() });
-        let client = Arc::new(NearClient { link: link.clone(), socket, kind, buffered: AtomicUsize::new(0), state });
-        if let Some(sockets) = &mut *link.sockets.lock() {
-            sockets.insert(socket, client.clone());
-        }
-        let near = self.clone();
+        let client = NearClient::connecting(link, socket, address.clone(), kind);
+        link.add(socket, &client);
+        let (near, link) = (self.clone(), link.clone());
         tokio::spawn(async move {
             let (request, user) = (convert::request_in(request), Arc::new(convert::user_in(user)));
             match near.rooms.connect_from_node(&address, request, user, client.clone()).await {
-                Ok(seat) => client.seated(seat),
+                Ok(seat) => client.seated(Box::new(seat), true),
                 Err(error) => {
                     client.forget();
-                    client.link.send(&Down::Refused(socket, convert::not_seated_out(error)));
+                    link.send(&Down::Refused(socket, convert::not_seated_out(error)));
                 }
             }
         });
@@ -249,164 +228,34 @@ impl Near {
 
     fn event(&self, link: &Arc<NearLink>, socket: u64, event: Event) {
         let Some(client) = link.client(socket) else { return };
-        {
-            let mut state = client.state.lock();
-            if state.waiting.len() >= self.max_events + EVENTS_BESIDE {
-                // Its edge does not count what it sends.
-                return link.down.cut(Why::Malformed);
-            }
-            state.waiting.push_back(event);
-        }
-        client.deliver();
-    }
-}
-
-impl NearLink {
-    /// Sends a message behind those that are being said.
-    fn send(&self, message: &Down) {
-        let mut saying = self.saying.lock();
-        self.say_now(saying.take());
-        // If the link has ended, its sockets end too.
-        let _ = self.down.send(message);
-    }
-
-    fn say_now(&self, saying: Option<Saying>) {
-        if let Some(Saying { to, message }) = saying {
-            let mut said = Vec::new();
-            convert::said_out(&message, &mut said);
-            let _ = self.down.send(&Down::Say(to, said));
+        if !client.event(event, self.max_events + EVENTS_BESIDE) {
+            link.down.cut(Why::Malformed);
         }
     }
 
-    /// Adds a client to the receivers of a message. True if the caller has to see to it that it is sent.
-    fn say(&self, socket: u64, message: &OutboundMessage) -> bool {
-        let mut saying = self.saying.lock();
-        match &mut *saying {
-            Some(now) if now.message.is(message) => {
-                now.to.push(socket);
-                false
-            }
-            now => {
-                let before = now.replace(Saying { to: vec![socket], message: message.clone() });
-                let is_new = before.is_none();
-                self.say_now(before);
-                // The caller that began the message before is still going to flush.
-                is_new
-            }
+    /// Another node offers a room. Returns whether this one waits for it.
+    async fn offered(&self, from: NodeId, offer: wire::Offer) -> bool {
+        let Ok(room) = Address::new(&offer.namespace, &offer.name) else { return false };
+        if self.refuses().is_some() || self.rooms.namespace(room.namespace()).is_none() {
+            return false;
         }
-    }
-
-    fn client(&self, socket: u64) -> Option<Arc<NearClient>> {
-        self.sockets.lock().as_ref()?.get(&socket).cloned()
-    }
-}
-
-impl NearClient {
-    /// The room has accepted the client.
-    fn seated(&self, seat: Seat) {
-        let unused = {
-            let mut state = self.state.lock();
-            match state.stage {
-                Stage::Connecting => {
-                    state.stage = Stage::Seated(seat);
-                    None
-                }
-                Stage::Seated(_) | Stage::Gone => Some(seat),
-            }
-        };
-        if unused.is_some() {
-            // The link has ended meanwhile: dropping the seat tells the room.
-            return;
+        let tenure = convert::tenure_of(offer.tenure);
+        let Some(answered) = self.arrivals.offer(&room, offer) else { return false };
+        self.membership.tell(Hint::Said { from, room: room.clone(), message: Peer::Offer { tenure } });
+        let is_accepted = matches!(clock::timeout(ANSWER_TIME, answered).await, Ok(Ok(true)));
+        if !is_accepted {
+            self.arrivals.end(&room);
         }
-        self.link.send(&Down::Seated(self.socket));
-        self.deliver();
+        is_accepted
     }
 
-    /// Passes events to the room, as far as it has space. The room never calls a client back while it takes an event.
-    fn deliver(&self) {
-        let mut locked = self.state.lock();
-        let state = &mut *locked;
-        while let Stage::Seated(seat) = &state.stage {
-            let undelivered = match state.waiting.pop_front() {
-                Some(Event::Message(message)) => self.message(seat, message),
-                Some(Event::Access(access)) => seat.set_access(access).err().map(Event::Access),
-                Some(Event::Close(close)) => {
-                    if let Stage::Seated(seat) = std::mem::replace(&mut state.stage, Stage::Gone) {
-                        seat.close(close);
-                    }
-                    drop(locked);
-                    return self.forget();
-                }
-                None => return,
-            };
-            if let Some(event) = undelivered {
-                // The room calls `resume` when it has space.
-                state.waiting.push_front(event);
-                return;
-            }
-        }
-    }
-
-    /// Passes a message to the room, or answers it as the room has asked for. Returns it if there is no space.
-    fn message(&self, seat: &Seat, message: Message) -> Option<Event> {
-        if let Message::Text(text) = &message
-            && let Some(reply) = seat.auto_response(text)
-        {
-            self.link.say(self.socket, &OutboundMessage::new(Message::Text(reply)));
-            self.link.send(&Down::Done(self.socket, 1));
-            return None;
-        }
-        match seat.message(message) {
-            Delivered::NotNow(message) => Some(Event::Message(message)),
-            Delivered::Yes | Delivered::Never => None,
-        }
-    }
-
-    /// Nothing more comes from its edge.
-    fn forget(&self) {
-        if let Some(sockets) = &mut *self.link.sockets.lock() {
-            sockets.remove(&self.socket);
-        }
-    }
-
-    /// The link has ended: the room is told that the client is lost.
-    fn lost(&self) {
-        let stage = std::mem::replace(&mut self.state.lock().stage, Stage::Gone);
-        drop(stage);
-    }
-}
-
-impl Client for NearClient {
-    fn enqueue(&self, message: &OutboundMessage) -> bool {
-        self.link.say(self.socket, message)
-    }
-
-    fn flush(&self) {
-        let mut saying = self.link.saying.lock();
-        self.link.say_now(saying.take());
-    }
-
-    fn close(&self, code: u16, reason: &str) {
-        self.link.send(&Down::Close(self.socket, code, reason.to_owned()));
-    }
-
-    fn turn_done(&self) {
-        self.link.send(&Down::Done(self.socket, 1));
-    }
-
-    fn resume(&self) {
-        self.deliver();
-    }
-
-    fn nothing_follows(&self) {
-        self.link.send(&Down::Left(self.socket));
-    }
-
-    fn buffered(&self) -> usize {
-        self.buffered.load(Ordering::Relaxed)
-    }
-
-    fn kind(&self) -> ClientKind {
-        self.kind
+    /// Another node has let go of a room for this one.
+    fn came(&self, from: NodeId, yours: wire::Yours) -> bool {
+        let Ok(room) = Address::new(&yours.namespace, &yours.name) else { return false };
+        let message = Peer::Yours { tenure: convert::tenure_of(yours.tenure), number: yours.number };
+        self.membership.tell(Hint::Said { from, room: room.clone(), message });
+        // Its sockets are in it before its first turn, and its timers are set.
+        self.rooms.arrive(&room);
+        true
     }
 }

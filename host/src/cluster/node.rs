@@ -10,7 +10,10 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::arrivals::Arrivals;
+use super::departures::Departures;
 use super::far::Far;
+use super::hand_over::HandOvers;
 use super::link::wire::{Taken, Told};
 use super::link::{Answers, Bounds, Greeting, Tls, listen};
 use super::members::{BEAT_MS, Row};
@@ -24,6 +27,9 @@ use crate::store::{Hint, Membership};
 /// How long it takes until the other nodes know that this one ends: its next beat, and their next readings.
 const KNOWN_AFTER: Duration = Duration::from_millis(2 * BEAT_MS + 100);
 
+/// Handing rooms over takes no more than this part of the time for a shutdown.
+const LEAVE_PART: u32 = 2;
+
 /// The pause before the timers of a node that has ended are asked for again.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,7 +42,11 @@ pub struct Node {
     listening: JoinHandle<()>,
     /// Takes over the timers of nodes that end.
     following: JoinHandle<()>,
+    hand_overs: Arc<HandOvers>,
+    /// Carries out the steps of hand-overs, and hands rooms over to nodes that join.
+    handing_over: Vec<JoinHandle<()>>,
     address: String,
+    leave_timeout: Duration,
 }
 
 impl Node {
@@ -51,13 +61,30 @@ impl Node {
         let longest = limits.turn_output_bytes.max(limits.body_bytes).saturating_mul(2);
         let bounds = Bounds::default();
         let bounds = Bounds { message_bytes: bounds.message_bytes.max(longest), ..bounds };
-        let far = Arc::new(Far::new(me.clone(), tls.clone(), bounds, membership.clone(), metrics.clone()));
+        let (arrivals, departures) = (Arc::<Arrivals>::default(), Arc::<Departures>::default());
+        let moving = (arrivals.clone(), departures.clone());
+        let far = Arc::new(Far::new(me.clone(), tls.clone(), bounds, membership.clone(), metrics.clone(), moving));
         rooms.set_peers(far.clone());
-        let near = Arc::new(Near::new(rooms.clone(), metrics.clone(), limits.events_per_socket));
+        let events = limits.events_per_socket;
+        let near = Near::new(rooms.clone(), metrics.clone(), events, membership.clone(), arrivals.clone());
+        let near = Arc::new(near);
         let accepts = Arc::new(Accepts::new(near.clone()));
         let listening = tokio::spawn(listen(listener, tls, bounds, me, accepts.clone(), accepts));
         let following = tokio::spawn(follow(rooms.clone(), far.clone(), membership.clone()));
-        Node { membership, far, near, metrics, listening, following, address }
+        let hand_overs = Arc::new(HandOvers {
+            rooms: rooms.clone(),
+            membership: membership.clone(),
+            far: far.clone(),
+            near: near.clone(),
+            arrivals,
+            departures,
+            metrics: metrics.clone(),
+        });
+        let steps = membership.take_steps().map(|steps| tokio::spawn(hand_overs.clone().run(steps)));
+        let sharing = tokio::spawn(share(hand_overs.clone(), membership.clone()));
+        let handing_over = steps.into_iter().chain([sharing]).collect();
+        let leave_timeout = limits.drain_timeout / LEAVE_PART;
+        Node { membership, far, near, metrics, listening, following, hand_overs, handing_over, address, leave_timeout }
     }
 
     /// The number of this node.
@@ -86,12 +113,13 @@ impl Node {
         self.membership.tell(Hint::Leaving);
     }
 
-    /// Closes the clients of other nodes with 1012, once those know that their rooms go elsewhere. Rooms without clients
-    /// are let go.
+    /// Hands the rooms with clients of other nodes over to those, once they know that this one ends. Clients whose rooms
+    /// could not go in time are closed with 1012. Rooms without clients are let go.
     pub async fn leave(&self) {
         self.announce_leave();
         if self.membership.living().len() > 1 {
             clock::sleep(KNOWN_AFTER).await;
+            self.hand_overs.leave(self.leave_timeout).await;
         }
         self.near.leave();
     }
@@ -100,6 +128,7 @@ impl Node {
     pub fn close(&self) {
         self.listening.abort();
         self.following.abort();
+        self.handing_over.iter().for_each(JoinHandle::abort);
         self.near.close();
         self.far.close();
     }
@@ -145,6 +174,25 @@ async fn follow(rooms: Rooms, far: Arc<Far>, membership: Membership) {
                 Err(_) => return,
             }
             clock::sleep(TAKE_OVER_PAUSE).await;
+        }
+    }
+}
+
+/// Hands rooms over to nodes that join, once all know them.
+async fn share(hand_overs: Arc<HandOvers>, membership: Membership) {
+    let mut changes = membership.changes();
+    let me = membership.node();
+    let named = |living: &[Row]| living.iter().map(|row| row.node).collect::<BTreeSet<_>>();
+    let mut before = named(&changes.borrow_and_update());
+    while changes.changed().await.is_ok() {
+        let living = changes.borrow_and_update().clone();
+        let now = named(&living);
+        let has_joined = !now.is_subset(&before);
+        before = now;
+        let is_leaving = living.iter().any(|row| row.node == me && row.is_leaving);
+        if has_joined && !is_leaving {
+            clock::sleep(KNOWN_AFTER).await;
+            hand_overs.share().await;
         }
     }
 }

@@ -32,8 +32,8 @@ pub use personal_data::{DataOf, ErasedData, ExportedData};
 pub use post::{Destination, Post, PostNumber, Posts};
 pub use setting::{Declared, Setting, SettingKind};
 pub use sockets::{
-    AutoResponse, CLOSED_BY_OPERATOR, Client, ClientKind, Except, Filter, Listener, ROOM_MOVED, Socket, SocketKey,
-    SocketUsage, Sockets,
+    AutoResponse, CLOSED_BY_OPERATOR, Client, ClientKind, Except, Filter, Listener, MOVED_REASON, MovedRoom,
+    ROOM_MOVED, Socket, SocketKey, SocketUsage, Sockets, TenureId,
 };
 pub use storage::{Range, Storage, StorageFailed, Written, scan_over};
 pub use timers::{Timer, Timers};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{OutboundMessage, User, UserAccess};
+use super::{Address, OutboundMessage, User, UserAccess};
 use crate::clock::UnixMillis;
 
 /// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
@@ -38,6 +38,17 @@ pub trait Client: Send + Sync {
 
     /// The room was notified that this client has left: all messages to it are queued, and none follows.
     fn nothing_follows(&self) {}
+
+    /// Whether its connection is at this node.
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    /// The room goes on at another node with the socket `socket` of this client of another node. Nothing follows from
+    /// this one. A client that cannot go with the room is closed.
+    fn follow(&self, _: &MovedRoom, _socket: u64) {
+        self.close(ROOM_MOVED, MOVED_REASON);
+    }
 
     /// Bytes that are queued for this client.
     fn buffered(&self) -> usize;
@@ -75,6 +86,29 @@ pub const CLOSED_BY_OPERATOR: u16 = 4410;
 
 /// The close code of a socket whose room another server has now. The client comes back.
 pub const ROOM_MOVED: u16 = 1012;
+
+/// The reason of that close.
+pub const MOVED_REASON: &str = "the room moved; come back";
+
+/// One time for which a node has had a room. Nodes only compare it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenureId {
+    /// How often the room was claimed before.
+    pub epoch: u64,
+    /// A random number.
+    pub token: u64,
+}
+
+/// A room that goes on at another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedRoom {
+    /// The room.
+    pub room: Address,
+    /// The number of the node.
+    pub node: u64,
+    /// The tenure that has ended.
+    pub tenure: TenureId,
+}
 
 /// The connection of one client.
 #[derive(Clone)]
@@ -375,10 +409,13 @@ impl Sockets {
         let everyone = self.everyone();
         let excepted = match except {
             Except::Nobody => 0,
-            // Newer sockets have higher ids.
+            // Newer sockets have higher ids, except for those that came with the room from another node.
             Except::Socket(id) => match everyone.binary_search_by_key(id, |listener| listener.id) {
                 Ok(place) => self.count_message(everyone[place].key, -1, -bytes),
-                Err(_) => 0,
+                Err(_) => match everyone.iter().find(|listener| listener.id == *id) {
+                    Some(listener) => self.count_message(listener.key, -1, -bytes),
+                    None => 0,
+                },
             },
             Except::User(id) => {
                 let of_user = everyone.iter().filter(|listener| listener.user.id == *id);

@@ -38,6 +38,19 @@ impl Rooms {
         Ok(taken)
     }
 
+    /// A room came from another node: opens it, so that its sockets are in it.
+    pub fn arrive(&self, address: &Address) {
+        // A host that shuts down opens no room; the sockets are closed after a while.
+        let _ = self.0.deliver(address, Incoming::Arrived);
+    }
+
+    /// The rooms in memory, in no order.
+    pub fn in_memory(&self) -> Vec<Address> {
+        let mut addresses = Vec::new();
+        self.0.registry.visit(|address, _| addresses.push(address.clone()));
+        addresses
+    }
+
     /// Asks a room of this node to accept a client of another node.
     ///
     /// Fails: with [`RequestError::Moved`] if another node has the room.

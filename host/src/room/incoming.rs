@@ -50,6 +50,8 @@ pub(super) enum Incoming {
         event: Event,
         answer: oneshot::Sender<Result<Answer, UserDataError>>,
     },
+    /// The room came from another node: it is opened, so that its sockets are in it.
+    Arrived,
     /// One of the posts of this room was tried.
     Posted {
         number: PostNumber,
@@ -116,6 +118,7 @@ impl Incoming {
             | Incoming::Close(..)
             | Incoming::TimersDue
             | Incoming::Operator(_)
+            | Incoming::Arrived
             | Incoming::Posted { .. } => {}
         }
     }

@@ -4,8 +4,8 @@
 //! sleeping room has none. The mailbox does not know how a turn runs. The registry holds it; clients, timers, the
 //! commit thread and the task of the room call it.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -16,11 +16,12 @@ use super::incoming::Incoming;
 use super::life::{RoomState, RoomTask};
 use super::metrics::Times;
 use super::output_gate::OutputGate;
+use super::peers::FarSeat;
 use super::reply::Reply;
 use super::shared::Shared;
 use crate::clock;
 use crate::lock::Lock;
-use crate::model::Client;
+use crate::model::{Client, SocketKey};
 use crate::panics::guard;
 use crate::store::{CommitError, CommitListener, Receipt};
 
@@ -49,12 +50,16 @@ pub(super) enum Next {
     /// Its counters of usage are due.
     Report,
     Hibernate,
+    /// The room shall go to another node, and there is something to do for that.
+    Leave,
 }
 
 pub(super) struct Mailbox {
     inner: Lock<Inner>,
     /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
+    /// The room shall go to another node, so it runs no more turns.
+    is_leaving: AtomicBool,
     /// Its numbers for the operator.
     pub(super) activity: Activity,
     /// Outputs of turns that have not left yet.
@@ -79,7 +84,12 @@ struct Inner {
     forgotten: bool,
     /// Clients from which nothing is read until the queue has space.
     paused: Vec<Arc<dyn Client>>,
+    /// The places of sockets whose room has gone to another node, until their clients need them.
+    moved: MovedSeats,
 }
+
+/// Places of clients of this node in rooms that have gone to another one.
+pub(super) type MovedSeats = HashMap<SocketKey, Box<dyn FarSeat>>;
 
 impl Mailbox {
     pub(super) fn new(state: Box<RoomState>, runtime: Handle, times: Arc<Times>) -> Self {
@@ -94,8 +104,10 @@ impl Mailbox {
                 must_hibernate: false,
                 forgotten: false,
                 paused: Vec::new(),
+                moved: MovedSeats::new(),
             }),
             last_used: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
             activity: Activity::default(),
             output_gate: OutputGate::default(),
             times,
@@ -114,7 +126,11 @@ impl Mailbox {
         // Operators are few, and a full room is one that they want to see.
         let may_wait = matches!(
             incoming,
-            Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. } | Incoming::Operator(_)
+            Incoming::Close(..)
+                | Incoming::TimersDue
+                | Incoming::Posted { .. }
+                | Incoming::Operator(_)
+                | Incoming::Arrived
         );
         if inner.events.len() >= shared.pressure.shorten(shared.limits.events_per_room) && !may_wait {
             return Enqueued::Full(incoming);
@@ -215,17 +231,28 @@ impl Mailbox {
     }
 
     /// Like [`forget`](Self::forget), but unconditional. Returns the events that wait; the caller answers or drops them.
-    pub(super) fn abandon(&self) -> VecDeque<Incoming> {
+    /// Events of sockets that go on at another node are sent there instead, before any later one of their clients.
+    pub(super) fn abandon(&self, mut seats: MovedSeats) -> VecDeque<Incoming> {
         let mut inner = self.inner.lock();
         inner.forgotten = true;
         inner.asleep = None;
-        let (events, paused) = (std::mem::take(&mut inner.events), std::mem::take(&mut inner.paused));
+        let (mut events, paused) = (std::mem::take(&mut inner.events), std::mem::take(&mut inner.paused));
+        if !seats.is_empty() {
+            events = events.into_iter().filter_map(|event| go_on(event, &mut seats)).collect();
+            self.output_gate.forget_auto_response();
+        }
+        inner.moved = seats;
         drop(inner);
         for client in paused {
             guard(|| client.resume());
         }
         self.output_gate.clear();
         events
+    }
+
+    /// The place of a socket at the node to which its room has gone.
+    pub(super) fn moved(&self, socket: SocketKey) -> Option<Box<dyn FarSeat>> {
+        self.inner.lock().moved.remove(&socket)
     }
 
     /// Another owner has the room. It is started if it sleeps, so that its sockets are closed.
@@ -243,6 +270,34 @@ impl Mailbox {
             None => wake(inner),
         }
         self.output_gate.fail();
+    }
+
+    /// The room shall go to another node. It is started if it sleeps: it has to say that it runs no turn.
+    pub(super) fn pause(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut inner = self.inner.lock();
+        if inner.forgotten {
+            return;
+        }
+        self.is_leaving.store(true, Ordering::Release);
+        match inner.asleep.take() {
+            Some(state) => {
+                drop(inner);
+                RoomTask::run(state, self.clone(), shared.clone());
+            }
+            None => wake(inner),
+        }
+    }
+
+    /// It stays here.
+    pub(super) fn go_on(&self) {
+        let inner = self.inner.lock();
+        self.is_leaving.store(false, Ordering::Release);
+        wake(inner);
+    }
+
+    /// Whether it shall go to another node.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
     }
 
     /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.
@@ -299,6 +354,22 @@ impl Inner {
     fn has_work(&self) -> bool {
         !self.events.is_empty() || self.durable.is_some() || self.broken.is_some()
     }
+}
+
+/// Sends an event to the node of its room, if its socket has a place there.
+fn go_on(event: Incoming, seats: &mut MovedSeats) -> Option<Incoming> {
+    let (Incoming::Message(key, _) | Incoming::Access(key, _) | Incoming::Close(key, _)) = &event else {
+        return Some(event);
+    };
+    let Some(seat) = seats.get_mut(key) else { return Some(event) };
+    match event {
+        // These do not wait: the sockets are on their way, and have no link that could be full.
+        Incoming::Message(_, message) => drop(seat.message(message)),
+        Incoming::Access(_, access) => drop(seat.set_access(access)),
+        Incoming::Close(_, close) => seat.close(close),
+        _ => {}
+    }
+    None
 }
 
 /// Releases the lock first, so that the task does not block on it.

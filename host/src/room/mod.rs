@@ -84,7 +84,7 @@ pub use local_socket::{LocalSocket, Received, SocketClosed};
 pub use look::{ListedRoom, LookError, RoomOrder, RoomsPage, RoomsQuery};
 pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
-pub use peers::{Answers, Delivered, FarSeat, Peers};
+pub use peers::{Answers, Arrived, Delivered, FarSeat, Peers, SetsOut};
 pub use seat::Seat;
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};
 pub use trial::{TrialFailed, Tried};

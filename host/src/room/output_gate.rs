@@ -135,6 +135,11 @@ impl<R: HeldReply> OutputGate<R> {
         self.0.lock().waiting.clear();
     }
 
+    /// The room gives no reply here any more.
+    pub(super) fn forget_auto_response(&self) {
+        self.0.lock().auto_response = None;
+    }
+
     /// Drops all held outputs.
     pub(super) fn clear(&self) {
         // Dropping a seat calls its room, so the lock is released first.
@@ -156,6 +161,11 @@ impl<R: HeldReply> OutputGate<R> {
     pub(super) fn auto_response(&self, text: &str) -> Option<String> {
         let inner = self.0.lock();
         inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
+    }
+
+    /// The auto-response that the room has set.
+    pub(super) fn current_auto_response(&self) -> Option<AutoResponse> {
+        self.0.lock().auto_response.clone()
     }
 
     /// Releases the outputs of confirmed positions, in order, and measures how long each turn took until then.

@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::error::{ConnectError, RequestError};
-use crate::model::{Address, Client, Close, Message, PostNumber, Request, Response, User, UserAccess};
+use crate::model::{
+    Address, AutoResponse, Client, Close, Message, MovedRoom, PostNumber, Request, Response, Socket, TenureId, User,
+    UserAccess,
+};
 
 /// An answer that may take a while.
 pub type Answers<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -21,6 +24,17 @@ pub trait Peers: Send + Sync {
 
     /// A node was found to own a room.
     fn found(&self, address: &Address, owner: u64);
+
+    /// A room runs no more turns in this tenure, and shall go to another node. Its sockets are kept here until then.
+    fn leaves(&self, address: &Address, tenure: TenureId, sockets: Vec<Socket>, auto_response: Option<AutoResponse>);
+
+    /// A room has gone to another node, and the socket `socket` of a client of this node with it. Returns the place that
+    /// the client has there. It takes everything, and nothing is sent before the caller lets it set out.
+    fn takes_along(&self, to: &MovedRoom, socket: u64, client: Arc<dyn Client>) -> (Box<dyn FarSeat>, SetsOut);
+
+    /// A room was opened at this node. Returns the sockets that came with it, if the tenure that it continues is that of
+    /// their node. Others that were announced with the room are closed.
+    fn arrives(&self, address: &Address, continues: Option<TenureId>) -> Option<Arrived>;
 
     /// Asks a room at another node to accept a client.
     ///
@@ -47,7 +61,19 @@ pub trait Peers: Send + Sync {
     ) -> Answers<Result<Response, RequestError>>;
 }
 
-/// The place of a client in a room of another node. Dropping it tells the room that the client is lost.
+/// Lets a place set out to its node.
+pub type SetsOut = Box<dyn FnOnce() + Send>;
+
+/// The sockets of a room that came from another node.
+pub struct Arrived {
+    /// Each socket, and the receiver of its place in the room.
+    pub sockets: Vec<(Socket, Box<dyn FnOnce(Box<dyn FarSeat>) + Send>)>,
+    /// The auto-response of the room.
+    pub auto_response: Option<AutoResponse>,
+}
+
+/// The place of a client in a room, if one of the two is at another node. Dropping it tells the room that the client is
+/// lost.
 pub trait FarSeat: Send + Sync {
     /// Delivers a message.
     fn message(&self, message: Message) -> Delivered;
@@ -59,6 +85,11 @@ pub trait FarSeat: Send + Sync {
 
     /// Tells the room that the client has left.
     fn close(&mut self, close: Close);
+
+    /// The auto-response of the room to this text, if the room is here and has set one.
+    fn auto_response(&self, _: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The result of delivering a message.

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::incoming::Incoming;
 use super::life::RoomState;
-use super::mailbox::{Idle, Mailbox};
+use super::mailbox::{Idle, Mailbox, MovedSeats};
 use super::metrics::Times;
 use super::namespace::Namespace;
 use crate::lock::Lock;
@@ -72,8 +72,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a room even if events wait for it, and returns these events.
-    pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>) -> VecDeque<Incoming> {
+    /// Removes a room even if events wait for it, and returns these events. Those of sockets that go on at another node
+    /// go there; `seats` has their places.
+    pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>, seats: MovedSeats) -> VecDeque<Incoming> {
         let mut shard = self.shard(address);
         // A successor under the same address must stay.
         if shard.get(address).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
@@ -81,7 +82,7 @@ impl Registry {
             self.rooms.dec();
         }
         drop(shard);
-        mailbox.abandon()
+        mailbox.abandon(seats)
     }
 
     /// Takes and returns each lock.

@@ -1,6 +1,6 @@
 //! The place of a client in its room.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::incoming::Incoming;
 use super::mailbox::{Enqueued, Mailbox};
@@ -11,6 +11,8 @@ use crate::model::{Client, Close, Message, SocketKey, UserAccess};
 /// The place of a client in its room. Its messages and its close enter the room here.
 pub struct Seat {
     place: Place,
+    /// The place at another node, once a room of this one has gone there.
+    moved: OnceLock<Box<dyn FarSeat>>,
     /// The room was notified of the close.
     closed: bool,
 }
@@ -39,19 +41,23 @@ impl Drop for Seat {
 
 impl Seat {
     pub(super) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>, socket: SocketKey, client: Arc<dyn Client>) -> Self {
-        Seat { place: Place::Here(Here { shared, mailbox, socket, client }), closed: false }
+        let here = Here { shared, mailbox, socket, client };
+        Seat { place: Place::Here(here), moved: OnceLock::new(), closed: false }
     }
 
     /// A place in a room of another node.
     pub(super) fn far(seat: Box<dyn FarSeat>) -> Self {
-        Seat { place: Place::Far(seat), closed: false }
+        Seat { place: Place::Far(seat), moved: OnceLock::new(), closed: false }
     }
 
     /// Delivers a message of the client.
     pub fn message(&self, message: Message) -> Delivered {
-        match &self.place {
-            Place::Here(here) => here.message(message),
-            Place::Far(far) => far.message(message),
+        match (&self.place, self.moved.get()) {
+            (_, Some(far)) | (Place::Far(far), None) => far.message(message),
+            (Place::Here(here), None) => match here.message(message) {
+                Ok(delivered) => delivered,
+                Err(message) => self.follow(here).map_or(Delivered::Never, |far| far.message(message)),
+            },
         }
     }
 
@@ -61,10 +67,23 @@ impl Seat {
     /// Fails: with the access, while the queue of the room is full. [`Client::resume`] is called when it has space
     /// again.
     pub fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
-        match &self.place {
-            Place::Here(here) => here.set_access(access),
-            Place::Far(far) => far.set_access(access),
+        match (&self.place, self.moved.get()) {
+            (_, Some(far)) | (Place::Far(far), None) => far.set_access(access),
+            (Place::Here(here), None) => match here.set_access(access) {
+                Ok(set) => set,
+                // A room that was removed has lost its sockets too.
+                Err(access) => self.follow(here).map_or(Ok(()), |far| far.set_access(access)),
+            },
         }
+    }
+
+    /// The room is not here any more: the place at the node to which it has gone, if it has.
+    fn follow(&self, here: &Here) -> Option<&dyn FarSeat> {
+        if let Some(seat) = here.mailbox.moved(here.socket) {
+            // Only one caller gets it.
+            let _ = self.moved.set(seat);
+        }
+        self.moved.get().map(|seat| &**seat)
     }
 
     /// Tells the room that the client has left.
@@ -74,52 +93,81 @@ impl Seat {
 
     fn deliver_close(&mut self, close: Close) {
         self.closed = true;
-        match &mut self.place {
-            Place::Here(here) => here.close(close),
-            Place::Far(far) => far.close(close),
+        match (&mut self.place, self.moved.get_mut()) {
+            (_, Some(far)) | (Place::Far(far), None) => far.close(close),
+            (Place::Here(here), None) => here.close(close),
         }
     }
 
     /// The auto-response of the room to this text, if it has set one. A room of another node gives it there.
     pub fn auto_response(&self, text: &str) -> Option<String> {
-        match &self.place {
-            Place::Here(here) => here.mailbox.output_gate.auto_response(text),
-            Place::Far(_) => None,
+        match (&self.place, self.moved.get()) {
+            (Place::Here(here), None) => here.mailbox.output_gate.auto_response(text),
+            _ => None,
         }
     }
 }
 
-impl Here {
+/// For a client of another node in a room of this one.
+impl FarSeat for Seat {
     fn message(&self, message: Message) -> Delivered {
+        Seat::message(self, message)
+    }
+
+    fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
+        Seat::set_access(self, access)
+    }
+
+    fn close(&mut self, close: Close) {
+        self.deliver_close(close);
+    }
+
+    fn auto_response(&self, text: &str) -> Option<String> {
+        Seat::auto_response(self, text)
+    }
+}
+
+impl Here {
+    /// Fails: with the message, if the room is not here any more.
+    fn message(&self, message: Message) -> Result<Delivered, Message> {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
-            Enqueued::Yes => Delivered::Yes,
+            Enqueued::Yes => Ok(Delivered::Yes),
             Enqueued::Full(Incoming::Message(_, message)) => {
                 if self.mailbox.resume_when_free(&self.client) {
-                    Delivered::NotNow(message)
+                    Ok(Delivered::NotNow(message))
                 } else {
                     self.message(message)
                 }
             }
-            Enqueued::Full(_) | Enqueued::Forgotten(_) => Delivered::Never,
+            Enqueued::Forgotten(Incoming::Message(_, message)) => Err(message),
+            Enqueued::Full(_) | Enqueued::Forgotten(_) => Ok(Delivered::Never),
         }
     }
 
-    fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
+    /// Fails: with the access, if the room is not here any more.
+    fn set_access(&self, access: UserAccess) -> Result<Result<(), UserAccess>, UserAccess> {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Access(self.socket, access)) {
             Enqueued::Full(Incoming::Access(_, access)) => {
                 if self.mailbox.resume_when_free(&self.client) {
-                    Err(access)
+                    Ok(Err(access))
                 } else {
                     self.set_access(access)
                 }
             }
-            // A room that was removed has lost its sockets too.
-            Enqueued::Yes | Enqueued::Full(_) | Enqueued::Forgotten(_) => Ok(()),
+            Enqueued::Forgotten(Incoming::Access(_, access)) => Err(access),
+            Enqueued::Yes | Enqueued::Full(_) | Enqueued::Forgotten(_) => Ok(Ok(())),
         }
     }
 
     fn close(&self, close: Close) {
-        // A room that was removed has lost its sockets too, so there is nothing to notify.
-        let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
+        match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close)) {
+            // A room that was removed has lost its sockets too, so there is nothing to notify, unless they go on elsewhere.
+            Enqueued::Forgotten(Incoming::Close(_, close)) => {
+                if let Some(mut seat) = self.mailbox.moved(self.socket) {
+                    seat.close(close);
+                }
+            }
+            Enqueued::Yes | Enqueued::Full(_) | Enqueued::Forgotten(_) => {}
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Tells an open room that another node owns it now, even if the room sleeps and nothing of it is being committed. A store
-//! whose rooms several nodes share calls this.
+//! Tells an open room that another node owns it now or shall own it, even if the room sleeps and nothing of it is being
+//! committed. A store whose rooms several nodes share calls this.
 
 use std::sync::{Arc, Weak};
 
@@ -23,6 +23,18 @@ impl TenureListener for Tenant {
     fn ended(&self, error: &CommitError) {
         if let (Some(mailbox), Some(shared)) = (self.mailbox.upgrade(), self.shared.upgrade()) {
             mailbox.tenure_ended(&shared, error);
+        }
+    }
+
+    fn pause(&self) {
+        if let (Some(mailbox), Some(shared)) = (self.mailbox.upgrade(), self.shared.upgrade()) {
+            mailbox.pause(&shared);
+        }
+    }
+
+    fn resume(&self) {
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.go_on();
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::config::Limits;
 use crate::guest::Engine;
-use crate::model::{Message, Permission};
+use crate::model::{AutoResponse, Message, MovedRoom, Permission, Socket, TenureId};
 use crate::outbound::Allowed;
 use crate::rollout::Rollout;
 use crate::store::test_truth::{Asked, TestTruth};
@@ -261,6 +261,16 @@ impl Peers for TestPeers {
     }
 
     fn found(&self, _: &Address, _: u64) {}
+
+    fn leaves(&self, _: &Address, _: TenureId, _: Vec<Socket>, _: Option<AutoResponse>) {}
+
+    fn takes_along(&self, _: &MovedRoom, _: u64, _: Arc<dyn Client>) -> (Box<dyn FarSeat>, SetsOut) {
+        (Box::new(TestSeat), Box::new(|| ()))
+    }
+
+    fn arrives(&self, _: &Address, _: Option<TenureId>) -> Option<Arrived> {
+        None
+    }
 
     fn connect(
         &self,

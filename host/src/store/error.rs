@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cluster::ownership::NodeId;
-use crate::model::{Address, StorageFailed};
+use crate::model::{Address, StorageFailed, TenureId};
 
 /// The reason why the store could not be opened. The operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,16 @@ pub enum CommitError {
     Fenced {
         /// The room.
         address: Address,
+    },
+    /// Another node has the room, in order: everything of it was confirmed.
+    #[error("{address} was handed over to node {to}")]
+    HandedOver {
+        /// The room.
+        address: Address,
+        /// The number of the node.
+        to: u64,
+        /// The tenure that has ended.
+        tenure: TenureId,
     },
 }
 

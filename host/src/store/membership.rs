@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 use crate::cluster::members::Row;
-use crate::cluster::ownership::NodeId;
+use crate::cluster::ownership::{NodeId, Peer};
+use crate::lock::Lock;
+use crate::model::Address;
 
 /// The membership of this node. Cheap to clone.
 #[derive(Clone)]
@@ -15,10 +18,38 @@ pub struct Membership {
     store: Arc<str>,
     living: watch::Receiver<Arc<[Row]>>,
     tell: Arc<dyn Fn(Hint) + Send + Sync>,
+    steps: Arc<Lock<Option<Receiver<Step>>>>,
+}
+
+/// The most steps of hand-overs that wait for the cluster. A hand-over whose step has no place ends by its timeout.
+pub(super) const STEPS: usize = 4_096;
+
+/// A step of the hand-over of a room, as the rules of ownership ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Send a message to another node.
+    Send {
+        /// The other node.
+        to: NodeId,
+        /// The room.
+        room: Address,
+        /// The message.
+        message: Peer,
+    },
+    /// A room that should go to another node stays here, and goes on.
+    Stays(Address),
+    /// It has gone to another node.
+    Left(Address),
+    /// It is unknown whether it has gone, so its sockets were closed.
+    Lost(Address),
+    /// Sockets that came with a room, and whose edges have not followed yet, are lost.
+    AdoptionEnds(Address),
+    /// The room whose offer this node has accepted does not come.
+    OfferEnds(Address),
 }
 
 /// Something that the driver of the store does not find out by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
     /// The address of a node refuses connections.
     Refused(NodeId),
@@ -26,6 +57,17 @@ pub enum Hint {
     Replaced(NodeId),
     /// This node will end soon: it shall get no more rooms, and those that nothing needs are let go at once.
     Leaving,
+    /// A room shall go to another node. The answer is one of [`Step::Stays`], [`Step::Left`] and [`Step::Lost`].
+    HandOver(Address, NodeId),
+    /// Another node says something about the hand-over of a room.
+    Said {
+        /// The other node.
+        from: NodeId,
+        /// The room.
+        room: Address,
+        /// The message.
+        message: Peer,
+    },
 }
 
 impl Membership {
@@ -34,8 +76,14 @@ impl Membership {
         store: &str,
         living: watch::Receiver<Arc<[Row]>>,
         tell: Arc<dyn Fn(Hint) + Send + Sync>,
+        steps: Receiver<Step>,
     ) -> Self {
-        Membership { node, store: store.into(), living, tell }
+        Membership { node, store: store.into(), living, tell, steps: Arc::new(Lock::new(Some(steps))) }
+    }
+
+    /// The steps of hand-overs. Absent if they were taken before.
+    pub fn take_steps(&self) -> Option<Receiver<Step>> {
+        self.steps.lock().take()
     }
 
     /// This node.

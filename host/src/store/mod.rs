@@ -46,7 +46,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::{self, UnixMillis};
 use crate::histogram::Counts;
-use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
+use crate::model::{Address, PostNumber, Posts, StorageFailed, TenureId, Timers, UsagePage, UsageQuery};
 
 pub use commit::{CommitListener, Receipt};
 pub use copy::Copied;
@@ -55,7 +55,7 @@ pub use error::{CommitError, DiskError, NotOpened, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
 pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
-pub use membership::{Hint, Membership};
+pub use membership::{Hint, Membership, Step};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{Prover, Reserved, RoomLog, RoomReader};
@@ -80,6 +80,8 @@ pub struct Stored {
     pub timers: Timers,
     /// Its posts that are not accepted yet.
     pub posts: Posts,
+    /// The tenure of the node that has handed it over to this one, if it is now in the tenure behind that.
+    pub continues: Option<TenureId>,
 }
 
 impl Store {
@@ -106,12 +108,14 @@ impl Store {
         listener: Option<Arc<dyn TenureListener>>,
     ) -> Result<Stored, NotOpened> {
         let owned = OwnedAddress::of(address, &self.0.owned)?;
-        let Opened { record, is_stored, timers, posts, tenure } = match self.0.truth.open(address, listener) {
+        let Opened { record, is_stored, timers, posts, tenure, continues } = match self.0.truth.open(address, listener)
+        {
             Opening::Done(opened) => opened?,
             Opening::Waits(opening) => opening.await?,
         };
         let owner = Arc::new(Owner::new(owned, record.id, tenure));
-        Ok(Stored { log: RoomLog::new(self.0.clone(), owner, record, is_stored), timers, posts })
+        let continues = continues.map(owner::name_of);
+        Ok(Stored { log: RoomLog::new(self.0.clone(), owner, record, is_stored), timers, posts, continues })
     }
 
     /// Whether outputs of turns that wrote nothing must wait for a proof, because another node may own the room.

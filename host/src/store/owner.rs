@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cluster::ownership::Tenure;
 use crate::lock::Lock;
-use crate::model::{Address, StorageFailed};
+use crate::model::{Address, StorageFailed, TenureId};
 
 /// The addresses of rooms with an owner, or with commits on their way.
 pub(super) type Owned = Arc<Lock<HashSet<Address>>>;
@@ -41,6 +41,11 @@ pub(super) struct Owner {
     pub(super) room: u64,
     /// Absent if no other process can own rooms.
     pub(super) tenure: Option<Tenure>,
+}
+
+/// A tenure as rooms and other nodes know it.
+pub(super) fn name_of(tenure: Tenure) -> TenureId {
+    TenureId { epoch: tenure.0.epoch, token: tenure.0.token }
 }
 
 impl Owner {

@@ -9,10 +9,10 @@ use super::commit::{Awaited, Commit, CommitListener, Proof, Receipt};
 use super::engine::{Record, StorageEngine};
 use super::error::{CommitError, unreadable};
 use super::inner::Inner;
-use super::owner::Owner;
+use super::owner::{self, Owner};
 use super::records::{self, RoomRecord};
 use crate::clock;
-use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, Writes};
+use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, TenureId, Writes};
 
 /// The commits of one room. There is one log for each room.
 pub struct RoomLog {
@@ -169,6 +169,17 @@ impl RoomLog {
         self.store.truth.prove(Proof { receipt, listener, owner, at })?;
         self.position += 1;
         Ok(())
+    }
+
+    /// The tenure in which the room is open; absent if no other process can own rooms.
+    pub fn tenure(&self) -> Option<TenureId> {
+        self.owner.tenure.map(owner::name_of)
+    }
+
+    /// No more turns run, and all are confirmed: the room may go to another node. See
+    /// [`TenureListener::pause`](super::TenureListener::pause).
+    pub fn paused(&self) {
+        self.store.truth.paused(&self.owner);
     }
 
     /// For the calls of a turn; absent if the store wants no proofs.

@@ -284,7 +284,7 @@ fn a_restored_store_keeps_the_keys_of_its_posts_and_gives_others_to_new_ones() {
     back_up_into(&store, &path("backup"));
     backup::restore(&path("backup"), &path("restored"), &mut |_, _, _| {}).unwrap();
     let restored = Store::open(&path("restored"), StoreOptions::default()).unwrap();
-    let Stored { log, timers, posts } = open(&restored, &lobby()).unwrap();
+    let Stored { log, timers, posts, .. } = open(&restored, &lobby()).unwrap();
     assert_eq!(posts.get(number).unwrap().key.as_ref(), Some(&key));
     assert_eq!(timers.iter().map(|timer| timer.at).collect::<Vec<_>>(), [9]);
     assert_eq!((log.number(), log.reader().get(b"a").unwrap()), (1, Some(Bytes::from_static(b"1"))));

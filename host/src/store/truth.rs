@@ -55,12 +55,22 @@ pub(super) struct Opened {
     pub(super) posts: Posts,
     /// The tenure that has begun; absent if no other process can own rooms.
     pub(super) tenure: Option<Tenure>,
+    /// The tenure before, if its node has handed the room over to this one, with its sockets, and nothing was between.
+    pub(super) continues: Option<Tenure>,
 }
 
-/// An open room, told when its tenure ends without a statement of its own: another owner has it.
+/// An open room, told when its tenure ends without a statement of its own: another owner has it. None of these
+/// functions is called while the truth holds a lock.
 pub trait TenureListener: Send + Sync {
-    /// Called at most once, and not while the truth holds a lock.
+    /// Called at most once.
     fn ended(&self, error: &CommitError);
+
+    /// Another node shall own the room: no further turn may run. The room calls
+    /// [`RoomLog::paused`](super::RoomLog::paused) when its last turn was handed in and confirmed.
+    fn pause(&self);
+
+    /// The room stays here: turns run again.
+    fn resume(&self);
 }
 
 /// The truth about all rooms.
@@ -86,6 +96,9 @@ pub(super) trait Truth: Send + Sync {
     /// The log of a room was closed: the process will open the room again before it commits to it. Commits may still be
     /// on their way; each holds the owner. It must not block, and must not call rooms.
     fn let_go(&self, _: &Owner) {}
+
+    /// The room runs no more turns, as its [listener](TenureListener::pause) was asked for. It must not block.
+    fn paused(&self, _: &Owner) {}
 
     /// Passes a reader of everything that is committed to `read`, once. It blocks, perhaps on another machine.
     ///

@@ -27,6 +27,8 @@ pub(super) const LINK: &str = "/link";
 pub(super) const REQUEST: &str = "/request";
 /// The path of something that every node must know.
 pub(super) const TELL: &str = "/tell";
+/// The path of the steps of a hand-over.
+pub(super) const PASS: &str = "/pass";
 
 /// The reason why a node was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +129,8 @@ async fn open(
     let answer = requests.send_request(request).await.map_err(|error| failed(stranger(&error)))?;
     let mut receiver = Receiver::new(answer.into_body(), bounds.message_bytes);
     let welcome = receiver.next_of::<Welcome>().await.map_err(|why| failed(why.to_string()))?;
-    welcome.map_err(|refusal| DialError::Refused { address: address.into(), refusal })?;
+    let version = welcome.map_err(|refusal| DialError::Refused { address: address.into(), refusal })?;
+    up.set_version(version);
     guard.keep();
     let watched = up.clone();
     tokio::spawn(async move { watched.watch().await });
@@ -181,6 +184,11 @@ impl Link {
     /// Tells the node something that every node must know, and waits until it does.
     pub async fn tell(&self, told: &wire::Told) -> Result<wire::Taken, Unanswered> {
         self.ask(TELL, told).await
+    }
+
+    /// Takes a step of a hand-over, and waits for its answer.
+    pub async fn pass(&self, passed: &wire::Passed) -> Result<bool, Unanswered> {
+        self.ask(PASS, passed).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, message: &impl Serialize) -> Result<T, Unanswered> {

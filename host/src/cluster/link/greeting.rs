@@ -6,7 +6,10 @@ use crate::cluster::ownership::NodeId;
 
 /// The versions of the messages in `wire` that this program speaks. A change that an older program cannot read gets a
 /// new one, and the version before is spoken for one more release.
-pub const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub const VERSIONS: Versions = Versions { oldest: 1, newest: 2 };
+
+/// From this version on, rooms are handed over with their sockets.
+pub const HANDS_OVER: u32 = 2;
 
 /// A range of versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::dial::{LINK, REQUEST, TELL};
+use super::dial::{LINK, PASS, REQUEST, TELL};
 use super::greeting::{Greeting, Hello};
 use super::key::Tls;
 use super::queue::{LinkBody, Queue};
@@ -48,6 +48,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A node tells something that every node must know. The answer comes when this one does.
     fn told(&self, from: NodeId, told: wire::Told) -> Answers<wire::Taken>;
+
+    /// A node takes a step of the hand-over of a room to this one.
+    fn passed(&self, _: NodeId, _: wire::Passed) -> Answers<bool> {
+        Box::pin(async { false })
+    }
 }
 
 /// Tells of nodes and strangers that were refused.
@@ -151,6 +156,7 @@ impl Peer {
             LINK => self.greet(request).await,
             REQUEST => self.respond(request, |peer, asked| self.handler.request(peer, asked)).await,
             TELL => self.respond(request, |peer, told| self.handler.told(peer, told)).await,
+            PASS => self.respond(request, |peer, passed| self.handler.passed(peer, passed)).await,
             _ => status(StatusCode::NOT_FOUND),
         }
     }
@@ -170,6 +176,7 @@ impl Peer {
         let queue = Queue::new(self.bounds);
         queue.push(first);
         let down = Sender::new(NodeId(hello.from.node), queue.clone());
+        welcome.iter().for_each(|version| down.set_version(*version));
         if self.link.set(down.clone()).is_err() {
             return status(StatusCode::CONFLICT);
         }

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use certificates::Certificates;
 pub use credentials::Credentials;
 pub use dial::{DialError, Link, Unanswered, dial};
-pub use greeting::{Greeting, Refusal, VERSIONS, Versions};
+pub use greeting::{Greeting, HANDS_OVER, Refusal, VERSIONS, Versions};
 pub use key::{ClusterKey, KeyError, Tls};
 pub use listen::{Answers, Handler, Refusals, listen};
 pub use stream::{Cut, Receiver, Sender, Why};

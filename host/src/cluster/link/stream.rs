@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -43,19 +44,27 @@ pub struct Sender<M> {
     peer: NodeId,
     queue: Arc<Queue>,
     end: watch::Sender<Option<Why>>,
+    /// 0 before the greeting.
+    version: Arc<AtomicU32>,
     sends: PhantomData<fn(M)>,
 }
 
 impl<M> Clone for Sender<M> {
     fn clone(&self) -> Self {
-        let Sender { peer, queue, end, .. } = self;
-        Sender { peer: *peer, queue: queue.clone(), end: end.clone(), sends: PhantomData }
+        let Sender { peer, queue, end, version, .. } = self;
+        Sender { peer: *peer, queue: queue.clone(), end: end.clone(), version: version.clone(), sends: PhantomData }
     }
 }
 
 impl<M: Serialize> Sender<M> {
     pub(super) fn new(peer: NodeId, queue: Arc<Queue>) -> Self {
-        Sender { peer, queue, end: watch::Sender::new(None), sends: PhantomData }
+        let (end, version) = (watch::Sender::new(None), Arc::default());
+        Sender { peer, queue, end, version, sends: PhantomData }
+    }
+
+    /// The greeting has found the version that both ends speak.
+    pub(super) fn set_version(&self, version: u32) {
+        self.version.store(version, Ordering::Relaxed);
     }
 
     /// The node at the other end.
@@ -79,6 +88,11 @@ impl<M: Serialize> Sender<M> {
 }
 
 impl<M> Sender<M> {
+    /// The version that both ends speak.
+    pub fn version(&self) -> u32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// Whether so much waits that clients should be paused.
     pub fn is_busy(&self) -> bool {
         self.queue.is_busy()

@@ -20,6 +20,9 @@ pub enum Up {
     Close(u64, Closed),
     /// So many bytes wait for a client.
     Buffered(u64, u64),
+    /// A client has followed its room to this node, after [`Down::HandedOver`]. The messages that the node before has not
+    /// run follow. Since version 2.
+    Adopt(Box<Adopt>),
 }
 
 /// From the owner of rooms to an edge.
@@ -37,6 +40,102 @@ pub enum Down {
     Close(u64, u16, String),
     /// The room knows that the client has left: all messages to it were sent. Nothing of the socket follows.
     Left(u64),
+    /// The auto-response was given to the message of a socket with this number; the first message of the socket on this
+    /// link has the number 0. Since version 2, in place of a [`Down::Done`].
+    Answered(u64, u64),
+    /// The room of a socket goes on at another node, and so may the socket. Nothing of it follows. Since version 2.
+    HandedOver(u64, Box<HandedOver>),
+}
+
+/// One time for which a node has had a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenure {
+    /// How often the room was claimed before.
+    pub epoch: u64,
+    /// A random number.
+    pub token: u64,
+}
+
+/// A socket whose room goes on at another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// The number of the node.
+    pub node: u64,
+    /// The tenure that has ended.
+    pub tenure: Tenure,
+    /// The id of the socket in the room.
+    pub id: u64,
+}
+
+/// A socket that follows its room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// The number of the socket on this link.
+    pub socket: u64,
+    /// The tenure that has ended.
+    pub tenure: Tenure,
+    /// The id of the socket in the room.
+    pub id: u64,
+}
+
+/// A step of the hand-over of a room, from its owner to the next one. Since version 2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Passed {
+    /// The room runs no more turns, and is offered. The answer is whether the receiver waits for it.
+    Offer(Offer),
+    /// The sender has let go of the room. The answer says nothing.
+    Yours(Yours),
+}
+
+/// A room that is offered, with its sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// The tenure that ends.
+    pub tenure: Tenure,
+    /// Its sockets, oldest first.
+    pub sockets: Vec<OfferedSocket>,
+    /// Its auto-response: the text, and the reply.
+    pub auto_response: Option<(String, String)>,
+}
+
+/// A socket of such a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedSocket {
+    /// Its id in the room.
+    pub id: u64,
+    /// The id and the name of its user.
+    pub user: (String, String),
+    /// The claims and permissions of the user.
+    pub access: Access,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its attachment.
+    pub attachment: Blob,
+    /// When it connected, in milliseconds since 1970.
+    pub since: u64,
+    /// How its client is connected.
+    pub kind: Kind,
+}
+
+/// A room that the sender has let go of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Yours {
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// The tenure that has ended.
+    pub tenure: Tenure,
+    /// The number of its last commit.
+    pub number: u64,
 }
 
 /// A client that wants a socket.

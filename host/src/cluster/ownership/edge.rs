@@ -1,17 +1,18 @@
 //! The sockets of this node in rooms of any node: which node owns each room, and which frames its sockets may get.
 //!
-//! All sockets of a room sit in one tenure of one owner. Frames of older tenures are dropped. Frames of a later tenure
-//! wait until the owner before has said that it handed the room over, because its last frames may still be on their
-//! way, and until the new one has said that it has sent all of them here. When anything else happens to the owner, the
-//! sockets are closed with 1012 and their clients come back.
+//! All sockets of a room sit in one tenure of one owner, and frames of others are dropped. When the owner has said, as
+//! its last message, that it handed the room over, the edge asks the next owner for the sockets. That one holds its
+//! frames until then, so none comes too early, and none is missing: they go over the link that has asked. When anything
+//! else happens to the owner, the sockets are closed with 1012 and their clients come back.
 //!
 //! It does not know clients, connections and the content of events (`E`) and frames (`F`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
 
 use super::ids::{NodeId, RoomId, SocketId, Tenure};
 use super::message::{Down, To, Up};
-use crate::limits::{HELD_FRAMES, ROOM_HOPS};
+use crate::limits::ROOM_HOPS;
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,17 +88,16 @@ pub enum EdgeEffect<E, F> {
 /// The sockets of one node. See the [module](super).
 #[derive(Debug)]
 pub struct Edge<E, F> {
-    rooms: BTreeMap<RoomId, Room<E, F>>,
+    rooms: BTreeMap<RoomId, Room<E>>,
     room_of: BTreeMap<SocketId, RoomId>,
+    frames: PhantomData<fn(F)>,
 }
 
 #[derive(Debug)]
-struct Room<E, F> {
+struct Room<E> {
     owner: NodeId,
     sits: Sits,
     sockets: BTreeMap<SocketId, Socket<E>>,
-    /// Messages of later tenures, in order.
-    held: VecDeque<(NodeId, Down<F>)>,
     /// How often the room was elsewhere since a socket was seated.
     hops: usize,
 }
@@ -125,7 +125,7 @@ type Effects<E, F> = Vec<EdgeEffect<E, F>>;
 
 impl<E, F> Default for Edge<E, F> {
     fn default() -> Self {
-        Edge { rooms: BTreeMap::new(), room_of: BTreeMap::new() }
+        Edge { rooms: BTreeMap::new(), room_of: BTreeMap::new(), frames: PhantomData }
     }
 }
 
@@ -167,8 +167,6 @@ impl<E: Clone, F: Clone> Edge<E, F> {
             EdgeInput::LinkLost(node) => {
                 for id in self.rooms.keys().copied().collect::<Vec<_>>() {
                     let Some(room) = self.rooms.get_mut(&id) else { continue };
-                    // A next owner sees the end of the link too, before an `Adopt` on a new one, and then refuses.
-                    room.held.retain(|(from, _)| *from != node);
                     if room.owner == node {
                         room.close_all(|_| true, effects);
                         self.tidy(id);
@@ -178,7 +176,7 @@ impl<E: Clone, F: Clone> Edge<E, F> {
         }
     }
 
-    fn room_mut(&mut self, socket: SocketId) -> Option<(RoomId, &mut Room<E, F>)> {
+    fn room_mut(&mut self, socket: SocketId) -> Option<(RoomId, &mut Room<E>)> {
         let id = *self.room_of.get(&socket)?;
         let room = self.rooms.get_mut(&id)?;
         room.sockets.get(&socket).is_some_and(|socket| !socket.has_left).then_some((id, room))
@@ -200,13 +198,13 @@ impl<E> Socket<E> {
     }
 }
 
-impl<E: Clone, F: Clone> Room<E, F> {
+impl<E: Clone> Room<E> {
     fn new(owner: NodeId) -> Self {
-        Room { owner, sits: Sits::Nowhere, sockets: BTreeMap::new(), held: VecDeque::new(), hops: 0 }
+        Room { owner, sits: Sits::Nowhere, sockets: BTreeMap::new(), hops: 0 }
     }
 
     /// Passes an event of a socket to the owner, and keeps it until the owner has taken it.
-    fn event(&mut self, id: RoomId, socket: SocketId, event: E, effects: &mut Effects<E, F>) {
+    fn event<F>(&mut self, id: RoomId, socket: SocketId, event: E, effects: &mut Effects<E, F>) {
         let Some(state) = self.sockets.get_mut(&socket) else { return };
         let number = state.next;
         state.next += 1;
@@ -214,14 +212,15 @@ impl<E: Clone, F: Clone> Room<E, F> {
         effects.push(EdgeEffect::Send { to: self.owner, room: id, message: Up::Event { socket, number, event } });
     }
 
-    fn message(&mut self, id: RoomId, from: NodeId, message: Down<F>, effects: &mut Effects<E, F>) {
+    fn message<F: Clone>(&mut self, id: RoomId, from: NodeId, message: Down<F>, effects: &mut Effects<E, F>) {
         if from != self.owner {
-            return self.message_of_another(id, from, message, effects);
+            // A node that was or will be the owner.
+            if let Down::Seated { socket, .. } = message {
+                effects.push(EdgeEffect::Send { to: from, room: id, message: Up::Gone { socket } });
+            }
+            return;
         }
         match message {
-            Down::Say { .. } | Down::Moved { .. } if matches!(self.sits, Sits::After(_)) => {
-                self.hold(id, from, message, effects);
-            }
             Down::Seated { socket, tenure } => self.seated(id, socket, tenure, effects),
             Down::Say { tenure, to, frame } => {
                 if self.sits == Sits::In(tenure) {
@@ -255,43 +254,17 @@ impl<E: Clone, F: Clone> Room<E, F> {
             Down::Adopted { from, tenure } => {
                 if self.sits == Sits::After(from) {
                     self.sits = Sits::In(tenure);
-                    for (from, message) in std::mem::take(&mut self.held) {
-                        self.message(id, from, message, effects);
-                    }
                 }
             }
             Down::NotAdopted { from } => {
                 if self.sits == Sits::After(from) {
-                    // A socket that still connects may be seated by this owner and then be handed over. The frames that
-                    // another node has sent for it since then are here already if this owner's link is slow.
-                    self.held.retain(|(sender, _)| *sender != self.owner);
                     self.leave_tenure(effects);
                 }
             }
         }
     }
 
-    /// A message of a node that does not own the room, as far as this edge knows: of the next owner, or too late.
-    fn message_of_another(&mut self, id: RoomId, from: NodeId, message: Down<F>, effects: &mut Effects<E, F>) {
-        match message {
-            Down::Seated { socket, .. } => {
-                effects.push(EdgeEffect::Send { to: from, room: id, message: Up::Gone { socket } });
-            }
-            Down::Say { tenure, .. } | Down::Moved { tenure } if self.may_follow(tenure) => {
-                self.hold(id, from, message, effects);
-            }
-            _ => {}
-        }
-    }
-
-    fn hold(&mut self, id: RoomId, from: NodeId, message: Down<F>, effects: &mut Effects<E, F>) {
-        self.held.push_back((from, message));
-        if self.held.len() > HELD_FRAMES {
-            self.give_up(id, effects);
-        }
-    }
-
-    fn seated(&mut self, id: RoomId, socket: SocketId, tenure: Tenure, effects: &mut Effects<E, F>) {
+    fn seated<F>(&mut self, id: RoomId, socket: SocketId, tenure: Tenure, effects: &mut Effects<E, F>) {
         if !self.sockets.contains_key(&socket) {
             effects.push(EdgeEffect::Send { to: self.owner, room: id, message: Up::Gone { socket } });
             return;
@@ -306,22 +279,19 @@ impl<E: Clone, F: Clone> Room<E, F> {
     }
 
     /// The owner has handed the room over: its sockets go on with the next owner.
-    fn follow(&mut self, id: RoomId, tenure: Tenure, to: NodeId, effects: &mut Effects<E, F>) {
+    fn follow<F>(&mut self, id: RoomId, tenure: Tenure, to: NodeId, effects: &mut Effects<E, F>) {
         self.owner = to;
         self.sits = Sits::After(tenure);
         let seated = self.sockets.iter().filter(|(_, socket)| socket.is_seated).map(|(id, _)| *id);
         let message = Up::Adopt { tenure, sockets: seated.collect() };
         effects.push(EdgeEffect::Send { to, room: id, message });
         self.send_again(id, effects);
-        // The next owner says whether it has sent all its frames here. If a link was lost, some are missing.
-        self.held.retain(|(from, _)| *from == to);
     }
 
     /// The node that was asked does not own the room. Sockets that were seated there sit nowhere.
-    fn look_elsewhere(&mut self, id: RoomId, owner: NodeId, effects: &mut Effects<E, F>) {
+    fn look_elsewhere<F>(&mut self, id: RoomId, owner: NodeId, effects: &mut Effects<E, F>) {
         self.leave_tenure(effects);
         self.sockets.retain(|_, socket| !socket.has_left);
-        self.held.clear();
         self.owner = owner;
         self.hops += 1;
         if self.hops > ROOM_HOPS {
@@ -331,7 +301,7 @@ impl<E: Clone, F: Clone> Room<E, F> {
     }
 
     /// Sends the events that the last owner has not taken to the owner of now.
-    fn send_again(&mut self, id: RoomId, effects: &mut Effects<E, F>) {
+    fn send_again<F>(&mut self, id: RoomId, effects: &mut Effects<E, F>) {
         for (socket, state) in &self.sockets {
             for (number, event) in &state.events {
                 let message = Up::Event { socket: *socket, number: *number, event: event.clone() };
@@ -340,7 +310,7 @@ impl<E: Clone, F: Clone> Room<E, F> {
         }
     }
 
-    fn deliver(&self, to: &To, frame: &F, effects: &mut Effects<E, F>) {
+    fn deliver<F: Clone>(&self, to: &To, frame: &F, effects: &mut Effects<E, F>) {
         let is_addressed = |socket: &SocketId| match to {
             To::Everyone => true,
             To::Socket(only) => socket == only,
@@ -352,30 +322,21 @@ impl<E: Clone, F: Clone> Room<E, F> {
         }
     }
 
-    /// Whether the owner may still hand its sockets over to this tenure. If none is seated yet, the answer to a connect
-    /// may be on its way, and the end of its tenure behind it.
-    fn may_follow(&self, tenure: Tenure) -> bool {
-        match self.sits {
-            Sits::Nowhere => true,
-            Sits::In(now) | Sits::After(now) => tenure > now,
-        }
-    }
-
     /// Closes the seated sockets. Those that still want to connect stay.
-    fn leave_tenure(&mut self, effects: &mut Effects<E, F>) {
+    fn leave_tenure<F>(&mut self, effects: &mut Effects<E, F>) {
         self.close_all(|socket| socket.is_seated, effects);
         self.sits = Sits::Nowhere;
     }
 
     /// Closes all sockets. The owner is told, in case that it still knows them.
-    fn give_up(&mut self, id: RoomId, effects: &mut Effects<E, F>) {
+    fn give_up<F>(&mut self, id: RoomId, effects: &mut Effects<E, F>) {
         for socket in self.sockets.keys() {
             effects.push(EdgeEffect::Send { to: self.owner, room: id, message: Up::Gone { socket: *socket } });
         }
         self.close_all(|_| true, effects);
     }
 
-    fn close_all(&mut self, which: impl Fn(&Socket<E>) -> bool, effects: &mut Effects<E, F>) {
+    fn close_all<F>(&mut self, which: impl Fn(&Socket<E>) -> bool, effects: &mut Effects<E, F>) {
         self.sockets.retain(|id, socket| {
             let is_closed = which(socket);
             if is_closed && !socket.has_left {

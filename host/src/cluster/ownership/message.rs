@@ -46,7 +46,7 @@ pub enum Up<E> {
         /// The socket.
         socket: SocketId,
     },
-    /// The edge has got [`Down::HandedOver`]: from now on it takes the frames of the new owner.
+    /// The edge has got [`Down::HandedOver`]: from now on it takes the frames of the new owner, which has held them.
     Adopt {
         /// The tenure that has ended.
         tenure: Tenure,
@@ -100,7 +100,7 @@ pub enum Down<F> {
         /// The owner.
         owner: NodeId,
     },
-    /// The new owner has all the sockets of [`Up::Adopt`].
+    /// The new owner has all the sockets of [`Up::Adopt`]. The frames that it has held follow.
     Adopted {
         /// The tenure that has ended.
         from: Tenure,

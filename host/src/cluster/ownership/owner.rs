@@ -59,15 +59,6 @@ pub enum Input {
         /// The message.
         message: Peer,
     },
-    /// An edge asks for the sockets that it was promised: [`Up::Adopt`](super::Up::Adopt).
-    Adopt {
-        /// The edge.
-        edge: NodeId,
-        /// The room.
-        room: RoomId,
-        /// The tenure that has ended.
-        tenure: Tenure,
-    },
     /// The link to a node has ended; messages may be lost.
     LinkLost(NodeId),
     /// All nodes that this node believes to be dead. A wrong belief costs a reconnect, never a message.
@@ -107,8 +98,10 @@ pub enum Effect {
         number: u64,
         /// True if the cache has the content; else the last read has it.
         cached: bool,
-        /// True if the sockets of the accepted offer are in the room. False if an offer, if there was one, is void.
-        with_sockets: bool,
+        /// The tenure that has ended, if the sockets of its accepted offer are in the room from the start. Their outputs
+        /// are held until their edges ask for them with [`Up::Adopt`](super::Up::Adopt). If it is absent, an offer, if
+        /// there was one, is void.
+        continues: Option<Tenure>,
     },
     /// Another node owns the room: events that wait for it belong there.
     Elsewhere {
@@ -151,28 +144,10 @@ pub enum Effect {
         /// The message.
         message: Peer,
     },
-    /// The offered sockets of this edge stay, those that the edge has named.
-    Adopted {
-        /// The room.
-        room: RoomId,
-        /// The edge.
-        edge: NodeId,
-        /// The tenure that has ended.
-        from: Tenure,
-        /// The tenure that goes on with the sockets.
-        tenure: Tenure,
-    },
-    /// The edge has to close the sockets that it wanted to be adopted.
-    NotAdopted {
-        /// The room.
-        room: RoomId,
-        /// The edge.
-        edge: NodeId,
-        /// The tenure that has ended.
-        from: Tenure,
-    },
     /// Offered sockets whose edge has not asked for them are removed from the room.
     AdoptionEnds(RoomId),
+    /// The accepted offer of a room is void, and the room is not open: edges that ask for its sockets close them.
+    OfferEnds(RoomId),
     /// The database has lost commits that it had confirmed. It is logged and counted; the room goes on with the rest.
     WentBack {
         /// The room.
@@ -216,8 +191,6 @@ pub struct Owner {
     timed: BTreeSet<RoomId>,
     /// When each open room is proved, even if it says nothing.
     checks: BTreeSet<(u64, RoomId)>,
-    /// Edges that ask for sockets of a room that is not open yet, with the tenure that has ended.
-    adopters: BTreeMap<RoomId, BTreeSet<(NodeId, Tenure)>>,
     statements: BTreeMap<StatementId, Sent>,
     last_statement: u64,
     /// Milliseconds of the driver's monotonic clock.
@@ -260,19 +233,10 @@ struct Open {
     /// It shared a round that the database refused: the next one has no other room.
     is_alone: bool,
     leaving: Option<Leaving>,
-    adopts: Option<Adoption>,
+    /// Until then the edges may ask for the sockets that came with the hand-over.
+    adopts: Option<u64>,
     /// When it was claimed, or when its last round was sent.
     asked_at: u64,
-}
-
-/// The sockets that came with a hand-over, as long as their edges may ask for them.
-#[derive(Debug)]
-struct Adoption {
-    /// The tenure that has ended.
-    from: Tenure,
-    until: u64,
-    /// Edges that may lack frames of this tenure, because a link has ended since it began.
-    lost: BTreeSet<NodeId>,
 }
 
 /// A turn: its position, and the number of the last commit up to it.
@@ -335,7 +299,6 @@ impl Owner {
             lets_go: false,
             timed: BTreeSet::new(),
             checks: BTreeSet::new(),
-            adopters: BTreeMap::new(),
             statements: BTreeMap::new(),
             last_statement: 0,
             now: 0,
@@ -360,14 +323,12 @@ impl Owner {
             Input::HandOver { room, to } => self.hand_over(room, to, effects),
             Input::Paused(room) => self.paused(room, effects),
             Input::Message { from, room, message } => self.message(from, room, message, effects),
-            Input::Adopt { edge, room, tenure } => drop(self.adopters.entry(room).or_default().insert((edge, tenure))),
             Input::LinkLost(node) => self.link_lost(node, effects),
             Input::Dead(nodes) => self.dead = nodes,
             Input::Answered { statement, answer } => self.answered(statement, answer, effects),
             Input::Connected(lane) => self.lane(lane).is_busy = false,
             Input::Tick => self.tick(effects),
         }
-        self.answer_adopters(effects);
         self.send_statements(effects);
     }
 
@@ -490,48 +451,25 @@ impl Owner {
         }
     }
 
-    /// Answers the edges that want their sockets adopted, unless it is not known yet whether this node can.
-    fn answer_adopters(&mut self, effects: &mut Vec<Effect>) {
-        let Owner { adopters, rooms, .. } = self;
-        adopters.retain(|&room, edges| {
-            edges.retain(|&(edge, ended)| {
-                effects.push(match rooms.get(&room) {
-                    Some(Room::Offered { tenure, .. }) if *tenure == ended => return true,
-                    Some(Room::Opening(Opening { offer: Some((tenure, _)), .. })) if *tenure == ended => return true,
-                    Some(Room::Open(Open { adopts: Some(adoption), tenure, .. }))
-                        if adoption.from == ended && !adoption.lost.contains(&edge) =>
-                    {
-                        Effect::Adopted { room, edge, from: ended, tenure: *tenure }
-                    }
-                    _ => Effect::NotAdopted { room, edge, from: ended },
-                });
-                false
-            });
-            !edges.is_empty()
-        });
-    }
-
     fn link_lost(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
         for room in self.timed.iter().copied().collect::<Vec<_>>() {
-            if let Some(Open { adopts: Some(adoption), .. }) = self.open_room(room) {
-                adoption.lost.insert(node);
-            }
             match self.rooms.get(&room) {
                 Some(Room::Open(Open {
                     leaving: Some(Leaving::Draining { to, .. } | Leaving::Offering { to, .. }),
                     ..
                 })) if *to == node => self.stay(room, effects),
-                Some(Room::Offered { from, .. }) if *from == node => self.withdraw_offer(room),
+                Some(Room::Offered { from, .. }) if *from == node => self.withdraw_offer(room, effects),
                 _ => {}
             }
         }
     }
 
     /// Forgets an offer for which [`Peer::Yours`] has not come.
-    fn withdraw_offer(&mut self, room: RoomId) {
+    fn withdraw_offer(&mut self, room: RoomId, effects: &mut Vec<Effect>) {
         if let Some(Room::Offered { is_wanted, .. }) = self.rooms.get(&room) {
             let is_wanted = *is_wanted;
             self.rooms.remove(&room);
+            effects.push(Effect::OfferEnds(room));
             if is_wanted {
                 self.claim(room, None);
             }
@@ -546,9 +484,9 @@ impl Owner {
         let now = self.now;
         for room in self.timed.iter().copied().collect::<Vec<_>>() {
             match self.rooms.get_mut(&room) {
-                Some(Room::Offered { until, .. }) if *until <= now => self.withdraw_offer(room),
+                Some(Room::Offered { until, .. }) if *until <= now => self.withdraw_offer(room, effects),
                 Some(Room::Open(open)) => {
-                    if open.adopts.as_ref().is_some_and(|adoption| adoption.until <= now) {
+                    if open.adopts.is_some_and(|until| until <= now) {
                         open.adopts = None;
                         effects.push(Effect::AdoptionEnds(room));
                     }
@@ -705,9 +643,8 @@ impl Owner {
     fn opened(&mut self, room: RoomId, cached: bool, effects: &mut Vec<Effect>) {
         let Some(Room::Opening(Opening { claimed: Some(claimed), offer })) = self.rooms.get(&room) else { return };
         let (tenure, number) = (Tenure(claimed.fence), claimed.number);
-        let until = self.now + HAND_OVER_MS;
-        let adopts = offer.map(|(from, _)| Adoption { from, until, lost: BTreeSet::new() });
-        let with_sockets = adopts.is_some();
+        let continues = offer.map(|(from, _)| from);
+        let adopts = continues.map(|_| self.now + HAND_OVER_MS);
         let open = Open {
             tenure,
             fence: claimed.fence,
@@ -722,7 +659,7 @@ impl Owner {
         self.rooms.insert(room, Room::Open(open));
         self.timed.insert(room);
         self.checks.insert((self.now + ROOM_CHECK_MS, room));
-        effects.push(Effect::Opened { room, tenure, number, cached, with_sockets });
+        effects.push(Effect::Opened { room, tenure, number, cached, continues });
     }
 
     /// The round with this room is confirmed.

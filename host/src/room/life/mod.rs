@@ -15,6 +15,7 @@ use tracing::Instrument;
 mod code;
 mod due;
 mod import;
+mod leaving;
 mod migration;
 mod open;
 mod operated;
@@ -44,8 +45,8 @@ use crate::guest::{CompiledRoom, Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
 use crate::limits::USAGE_REPORT_EVERY;
 use crate::model::{
-    Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, Request, Response, Socket, SocketKey,
-    StorageFailed, User,
+    Address, Audience, Client, Close, Event, Except, MovedRoom, OutboundMessage, Output, Request, Response, Socket,
+    SocketKey, StorageFailed, User,
 };
 use crate::panics::{catch_panic, guard};
 use crate::random;
@@ -118,6 +119,10 @@ pub(super) struct RoomTask {
     close: (u16, &'static str),
     /// The node that owns the room, if it ends because it moved, and if that is known.
     moved_to: Option<u64>,
+    /// It goes on at another node, with its sockets.
+    handed_over: Option<MovedRoom>,
+    /// It has said that it runs no more turns, because it shall go to another node.
+    is_offered: bool,
     usage: RoomUsage,
     /// The span of the turn that runs; absent if spans are off.
     span: Option<Span>,
@@ -140,13 +145,28 @@ enum Broken {
 impl Broken {
     /// Nothing is broken: another node owns the room.
     fn is_moved(&self) -> bool {
-        matches!(self, Broken::Commit(CommitError::Fenced { .. }) | Broken::NotOpened(NotOpened::Elsewhere { .. }))
+        matches!(
+            self,
+            Broken::Commit(CommitError::Fenced { .. } | CommitError::HandedOver { .. })
+                | Broken::NotOpened(NotOpened::Elsewhere { .. })
+        )
     }
 
     /// The node that owns the room, if that is known.
     fn owner(&self) -> Option<u64> {
         match self {
             Broken::NotOpened(NotOpened::Elsewhere { node, .. }) => Some(node.0),
+            Broken::Commit(CommitError::HandedOver { to, .. }) => Some(*to),
+            _ => None,
+        }
+    }
+
+    /// The room goes on at another node, with its sockets.
+    fn handed_over(&self) -> Option<MovedRoom> {
+        match self {
+            Broken::Commit(CommitError::HandedOver { address, to, tenure }) => {
+                Some(MovedRoom { room: address.clone(), node: *to, tenure: *tenure })
+            }
             _ => None,
         }
     }
@@ -210,6 +230,8 @@ impl RoomTask {
             deletion: None,
             close: CLOSE_BROKEN,
             moved_to: None,
+            handed_over: None,
+            is_offered: false,
             usage: RoomUsage::new(last_event),
             span: None,
         };
@@ -226,8 +248,8 @@ impl RoomTask {
             Ok(Err(Broken::Deleted)) => self.close = CLOSE_DELETED,
             // Its owner has its timers and posts.
             Ok(Err(broken)) if broken.is_moved() => {
-                tracing::debug!(reason = %broken, "the room moved; its clients are asked to come back");
-                (self.close, self.moved_to) = (CLOSE_MOVED, broken.owner());
+                tracing::debug!(reason = %broken, "the room moved");
+                (self.close, self.moved_to, self.handed_over) = (CLOSE_MOVED, broken.owner(), broken.handed_over());
             }
             Ok(Err(broken)) if broken.is_unreachable() => {
                 tracing::warn!(reason = %broken, "the room cannot go on now; its clients are asked to come back");
@@ -269,6 +291,7 @@ impl RoomTask {
                 }
                 Next::Broken(error) => return Err(error.into()),
                 Next::Report => self.report_usage(),
+                Next::Leave => self.leave()?,
                 Next::Hibernate => {
                     self.hibernate();
                     if self.sleep() {
@@ -299,7 +322,8 @@ impl RoomTask {
         std::future::poll_fn(|context| {
             let output_gate = &self.mailbox.output_gate;
             let draining = self.shared.draining.load(Ordering::Acquire);
-            let ready = output_gate.len() < self.shared.limits.uncommitted_turns;
+            let is_leaving = self.mailbox.is_leaving();
+            let ready = output_gate.len() < self.shared.limits.uncommitted_turns && !is_leaving;
             let wants_receipts = !ready || draining || self.wants_sleep || self.posts_wait_for_disk;
             // The event that woke this task may be the first of several that are being delivered. Yield once, so that
             // other ready tasks deliver theirs and one commit serves them all. Without other tasks this takes no time.
@@ -311,6 +335,15 @@ impl RoomTask {
             if let Poll::Ready(next) = self.mailbox.poll_next(context, ready, wants_receipts, max_events) {
                 return Poll::Ready(next);
             }
+            if is_leaving {
+                // It goes or stays within seconds, and does nothing else until then.
+                if !self.is_offered && (output_gate.is_empty() || !self.batch.is_empty()) {
+                    return Poll::Ready(Next::Leave);
+                }
+                self.woken = true;
+                return Poll::Pending;
+            }
+            self.is_offered = false;
             if (draining || self.wants_sleep) && output_gate.is_empty() {
                 return Poll::Ready(Next::Hibernate);
             }
@@ -335,7 +368,9 @@ impl RoomTask {
 
     /// Whether another turn follows at once.
     fn may_run_more(&self) -> bool {
-        self.mailbox.output_gate.len() < self.shared.limits.uncommitted_turns && self.mailbox.has_events()
+        self.mailbox.output_gate.len() < self.shared.limits.uncommitted_turns
+            && self.mailbox.has_events()
+            && !self.mailbox.is_leaving()
     }
 
     /// Drops the instance. Sockets, attachments and timers stay.
@@ -391,6 +426,7 @@ impl RoomTask {
             Incoming::Operator(request) => return self.operated(request).await,
             // Boxed, so that all other events need no space for it.
             Incoming::UserData { event, answer } => return Box::pin(self.user_data(event, answer)).await,
+            Incoming::Arrived => return Ok(()),
             incoming => incoming,
         };
         self.last_event = clock::monotonic();
@@ -464,7 +500,7 @@ impl RoomTask {
                 Ok(())
             }
             Incoming::TimersDue => self.timers_due().await,
-            Incoming::Operator(_) | Incoming::UserData { .. } => unreachable!("done above"),
+            Incoming::Operator(_) | Incoming::UserData { .. } | Incoming::Arrived => unreachable!("done above"),
             Incoming::Import { import, answer } => self.import(import, answer).await,
         }
     }
@@ -562,19 +598,26 @@ impl Drop for RoomTask {
             let address = state.address.clone();
             let resources = state.opened.as_ref().and_then(|opened| opened.resources.as_ref());
             let sockets = resources.iter().flat_map(|resources| resources.sockets.iter());
-            let clients = sockets.map(|(_, socket)| socket.client.clone()).collect::<Vec<_>>();
+            let clients = sockets.map(|(key, socket)| (key, socket.id, socket.client.clone())).collect::<Vec<_>>();
             // Dropped first, so that a successor does not find the log still owned.
             drop(state);
-            let events = self.shared.registry.abandon(&address, &self.mailbox);
+            let (seats, set_out) = self.moved_seats(&clients);
+            let events = self.shared.registry.abandon(&address, &self.mailbox, seats);
+            // Behind the events that waited here.
+            set_out.into_iter().for_each(|set_out| set_out());
             for event in events {
                 if self.close == CLOSE_MOVED {
                     self.shared.moved(&address, event, self.moved_to);
                 }
             }
             let (code, reason) = self.close;
-            for client in clients {
+            for (_, id, client) in clients {
                 // A client whose code panics must not keep the others from being closed.
-                guard(|| client.close(code, reason));
+                guard(|| match &self.handed_over {
+                    Some(moved) if !client.is_here() => client.follow(moved, id),
+                    Some(_) => {}
+                    None => client.close(code, reason),
+                });
             }
         }
         self.instance = None;

@@ -27,7 +27,7 @@ impl RoomTask {
         let offset = self.shared.timer_queue.old_offset(&address).unwrap_or(offset_now);
         let store = &self.shared.store;
         let listener = self.shared.wants_proofs.then(|| Tenant::of(&self.mailbox, &self.shared));
-        let Stored { log, timers, posts } = store.open_room(&address, listener).await?;
+        let Stored { log, timers, posts, continues } = store.open_room(&address, listener).await?;
         let overlay = Arc::new(StorageOverlay::new(log.reader()));
         let now = clock::shifted(clock::steady_millis(), offset);
         let posting = Posting::new(policy::posts_in_time(posts, now));
@@ -74,6 +74,9 @@ impl RoomTask {
             counted_asleep: false,
         };
         self.state().opened = Some(opened);
+        if self.shared.peers.get().is_some() {
+            self.arrived(continues);
+        }
         Ok(())
     }
 

@@ -112,7 +112,7 @@ impl Embedded {
                 data_version: 0,
             }
         });
-        Ok(Opened { record, is_stored, timers, posts, tenure: None })
+        Ok(Opened { record, is_stored, timers, posts, tenure: None, continues: None })
     }
 
     fn commit_deletion(&self, mut commit: Commit) -> Result<(), CommitError> {

@@ -4,7 +4,7 @@
 //! One thread with a runtime of its own has the rules, the connections and the cache: [`worker`]. Rooms reach it through
 //! a queue, from any thread. `rooms` has what is not confirmed, `links` the connections, `only` the lock that keeps other
 //! servers away, `presence` whether the database answers, `start` the order of a start. The node of a cluster also has
-//! `beats` and `nodes`: who else lives.
+//! `beats` and `nodes`: who else lives, and `hand_over` passes rooms from node to node.
 //!
 //! It does not know SQL, and nothing of guests and sockets. The store calls it as its truth.
 //!
@@ -16,6 +16,7 @@ mod beats;
 mod cache;
 mod cache_files;
 mod due;
+mod hand_over;
 mod links;
 mod metrics;
 mod nodes;
@@ -91,12 +92,12 @@ impl Drop for Unread {
 impl PostgresTruth {
     /// The content of the cache for a room that is open now.
     fn opened(local: &LocalEngine, address: &Address, ready: Ready) -> Result<Opened, NotOpened> {
-        let Ready { record, is_stored, tenure } = ready;
+        let Ready { record, is_stored, tenure, continues } = ready;
         let (timers, posts) = local.read(|engine| {
             let read = || Ok((records::timers(engine, record.id)?.collect(), records::posts(engine, record.id)?));
             read().map_err(|error| unreadable("the records in the cache", address, &error))
         })?;
-        Ok(Opened { record, is_stored, timers, posts, tenure: Some(tenure) })
+        Ok(Opened { record, is_stored, timers, posts, tenure: Some(tenure), continues })
     }
 }
 
@@ -132,6 +133,11 @@ impl Truth for PostgresTruth {
     fn let_go(&self, owner: &Owner) {
         // After the end nothing has to be let go.
         let _ = self.shared.queue.push(Request::LetGo(owner.address().clone()));
+    }
+
+    fn paused(&self, owner: &Owner) {
+        // After the end nothing is handed over.
+        let _ = self.shared.queue.push(Request::Paused(owner.address().clone(), owner.tenure));
     }
 
     fn read(&self, read: &mut dyn FnMut(&dyn StorageReader)) -> Result<(), StorageFailed> {

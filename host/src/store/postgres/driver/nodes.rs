@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use super::beats::Beats;
 use crate::clock;
 use crate::cluster::members::{Life, Members, Row};
 use crate::cluster::ownership::{NodeId, RoomId};
-use crate::store::membership::Hint;
+use crate::store::membership::{Hint, Step};
 
 /// The nodes of the cluster.
 pub(super) struct Nodes {
@@ -19,6 +20,7 @@ pub(super) struct Nodes {
     beats: Beats,
     began: Instant,
     living: watch::Sender<Arc<[Row]>>,
+    steps: Sender<Step>,
     /// Rooms whose owner was unknown when they were claimed.
     pub(super) undecided: Vec<RoomId>,
     pub(super) is_leaving: bool,
@@ -26,10 +28,15 @@ pub(super) struct Nodes {
 
 impl Nodes {
     /// The nodes of the first reading.
-    pub(super) fn new(me: NodeId, beats: Beats, rows: Vec<Row>) -> (Self, watch::Receiver<Arc<[Row]>>) {
+    pub(super) fn new(
+        me: NodeId,
+        beats: Beats,
+        rows: Vec<Row>,
+        steps: Sender<Step>,
+    ) -> (Self, watch::Receiver<Arc<[Row]>>) {
         let (living, seen) = watch::channel(Arc::from([]));
         let (members, began) = (Members::new(me), clock::monotonic());
-        let mut nodes = Nodes { members, beats, began, living, undecided: Vec::new(), is_leaving: false };
+        let mut nodes = Nodes { members, beats, began, living, steps, undecided: Vec::new(), is_leaving: false };
         nodes.read(rows, began);
         (nodes, seen)
     }
@@ -60,8 +67,17 @@ impl Nodes {
                 self.is_leaving = true;
                 self.beats.set_leaving();
             }
+            // The driver does these.
+            Hint::HandOver(..) | Hint::Said { .. } => {}
         }
         false
+    }
+
+    /// Tells the cluster a step of a hand-over.
+    pub(super) fn step(&self, step: Step) {
+        if self.steps.try_send(step).is_err() {
+            tracing::warn!("too many rooms are being handed over; some of their clients will be asked to come back");
+        }
     }
 
     fn publish(&mut self) {

@@ -28,6 +28,8 @@ pub(super) struct Ready {
     /// False if nothing is stored of it.
     pub(super) is_stored: bool,
     pub(super) tenure: Tenure,
+    /// The tenure that it continues, with its sockets.
+    pub(super) continues: Option<Tenure>,
 }
 
 /// A log that wants a room.
@@ -42,6 +44,8 @@ pub(super) enum Request {
     Prove(Proof),
     /// The log of the room was closed.
     LetGo(Address),
+    /// The room runs no more turns in this tenure.
+    Paused(Address, Option<Tenure>),
     /// Something that a link has found out about a node.
     Hint(Hint),
 }

@@ -58,6 +58,12 @@ pub(super) struct Room {
     pub(super) sent: u64,
     /// Since when no log has it.
     pub(super) unused_since: Option<Instant>,
+    /// It runs no turns, because it shall go to another node.
+    pub(super) is_leaving: bool,
+    /// Another node has offered it, and it has not come yet.
+    pub(super) is_offered: bool,
+    /// The tenure that it continues, until a log knows it.
+    pub(super) continues: Option<Tenure>,
 }
 
 /// The log of a room.
@@ -135,6 +141,7 @@ impl Rooms {
                 && room.opens.is_empty()
                 && matches!(room.log, Log::None)
                 && room.turns.is_empty()
+                && !room.is_offered
         };
         if let Some(room) = self.rooms.get(&id).filter(|room| is_unused(room)) {
             self.ids.remove(&room.address);
@@ -158,6 +165,9 @@ impl Room {
             position: 0,
             sent: 0,
             unused_since: None,
+            is_leaving: false,
+            is_offered: false,
+            continues: None,
         }
     }
 

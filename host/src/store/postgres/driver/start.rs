@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::channel;
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -27,7 +27,7 @@ use crate::cluster::ownership::{Config, LaneId, NodeId, Owner, RoomId};
 use crate::lock::Lock;
 use crate::store::error::OpenError;
 use crate::store::local::LocalEngine;
-use crate::store::membership::Membership;
+use crate::store::membership::{Membership, STEPS, Step};
 use crate::store::options::StoreOptions;
 use crate::store::postgres::failure::describe;
 use crate::store::postgres::places;
@@ -80,7 +80,7 @@ struct Ready {
     cache: Cache,
     node: NodeId,
     /// The name of the store, and the nodes that live; absent if this is the only server.
-    cluster: Option<(String, watch::Receiver<Arc<[Row]>>)>,
+    cluster: Option<(String, watch::Receiver<Arc<[Row]>>, Receiver<Step>)>,
 }
 
 /// Starts the driver, with its cache in `data`. It blocks.
@@ -116,11 +116,11 @@ pub(in crate::store) fn start(data: &Path, options: &StoreOptions, settings: &Se
     let reader = PostgresReader::connect(&settings.target).map_err(database)?;
     let local = LocalEngine::new(cache.0.clone());
     let (target, thread) = (settings.target.clone(), Lock::new(Some(thread)));
-    let membership = cluster.map(|(store, living)| {
+    let membership = cluster.map(|(store, living, steps)| {
         let shared = shared.clone();
         // After the end nothing has to be told.
         let tell = Arc::new(move |hint| drop(shared.queue.push(Request::Hint(hint))));
-        Membership::new(node, &store, living, tell)
+        Membership::new(node, &store, living, tell, steps)
     });
     let truth = PostgresTruth { shared, local: local.clone(), cache, reader, target, membership, thread };
     Ok(Started { truth, local, node })
@@ -187,8 +187,9 @@ async fn open(
     let links = Links::start(&dial, lanes, claims, reads);
     let (nodes, living) = match joined {
         Some((beating, rows)) => {
-            let (nodes, living) = Nodes::new(me, beating.start(tell.clone()), rows);
-            (Some(nodes), Some(living))
+            let (step, steps) = channel(STEPS);
+            let (nodes, living) = Nodes::new(me, beating.start(tell.clone()), rows, step);
+            (Some(nodes), Some((living, steps)))
         }
         None => (None, None),
     };
@@ -197,7 +198,7 @@ async fn open(
     let owner = Owner::new(Config { me, lane_of });
     let (dead, state) = Default::default();
     let worker = Worker { shared, owner, lane_of, links, events, cache: cache.clone(), presence, nodes, dead, state };
-    let cluster = living.map(|living| (schema.store, living));
+    let cluster = living.map(|(living, steps)| (schema.store, living, steps));
     Ok((Ready { cache, node: me, cluster }, worker))
 }
 

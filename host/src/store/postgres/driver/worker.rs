@@ -26,6 +26,8 @@ use crate::model::Address;
 use crate::store::commit::{Commit, Listeners, Proof, confirm, refuse};
 use crate::store::engine::Record;
 use crate::store::error::{CommitError, DiskError, NotOpened};
+use crate::store::membership::{Hint, Step};
+use crate::store::owner::name_of;
 use crate::store::postgres::{ClaimedRow, Contents, Executed, RowId};
 use crate::store::records::{self, Place, RoomRecord};
 
@@ -60,7 +62,7 @@ pub(super) struct Worker {
 /// The parts that change while it runs.
 #[derive(Default)]
 pub(super) struct Running {
-    rooms: Rooms,
+    pub(super) rooms: Rooms,
     lanes: HashMap<LaneId, Lane>,
     /// The statements in flight, for what the rules do not keep.
     flights: HashMap<StatementId, Statement>,
@@ -154,6 +156,9 @@ impl Worker {
             },
             Request::Prove(proof) => self.prove(proof),
             Request::LetGo(address) => self.let_go(&address),
+            Request::Paused(address, tenure) => self.paused(&address, tenure),
+            Request::Hint(Hint::HandOver(address, to)) => self.hand_over_to(&address, to),
+            Request::Hint(Hint::Said { from, room, message }) => self.said(from, &room, message),
             Request::Hint(hint) => {
                 if self.nodes.as_mut().is_some_and(|nodes| nodes.take(hint)) {
                     self.others_changed();
@@ -198,9 +203,11 @@ impl Worker {
             }
             // The log before must be closed, and its turns confirmed.
             State::Open(tenure) if matches!(room.log, Log::None) && room.turns.is_empty() => {
-                let ready = Ready { record: room.record, is_stored: room.is_stored, tenure };
+                let continues = room.continues;
+                let ready = Ready { record: room.record, is_stored: room.is_stored, tenure, continues };
                 while let Some(open) = room.opens.pop_front() {
                     if open.answer.send(Ok(ready)).is_ok() {
+                        room.continues = None;
                         room.log = Log::Open(open.listener);
                         room.unused_since = None;
                         return;
@@ -321,7 +328,7 @@ impl Worker {
     }
 
     /// Gives an input to the rules, and carries out all effects before the next input.
-    fn input(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         let is_first = self.state.inputs.is_empty();
         self.state.inputs.push_back(input);
         if !is_first {
@@ -349,9 +356,14 @@ impl Worker {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Execute { id, lane, statement } => self.execute(id, lane, statement),
-            Effect::Opened { room, tenure, number, cached, .. } => self.opened(room, tenure, number, cached),
-            Effect::Elsewhere { room, owner } => self.elsewhere(room, owner),
-            Effect::End { room, why, .. } => self.ended(room, why),
+            Effect::Opened { room, tenure, number, cached, continues } => {
+                self.opened(room, tenure, number, cached, continues);
+            }
+            Effect::Elsewhere { room, owner } => {
+                self.offer_ends(room);
+                self.elsewhere(room, owner);
+            }
+            Effect::End { room, tenure, why } => self.ended(room, tenure, why),
             Effect::WentBack { room, had, has } => {
                 self.shared.metrics.went_back();
                 if let Some(room) = self.state.rooms.get(room) {
@@ -359,13 +371,11 @@ impl Worker {
                 }
             }
             Effect::Release { .. } => unreachable!("releases are collected"),
-            // One server has no peers, so nothing is handed over.
-            Effect::Pause(_)
-            | Effect::Resume(_)
-            | Effect::Send { .. }
-            | Effect::Adopted { .. }
-            | Effect::NotAdopted { .. }
-            | Effect::AdoptionEnds(_) => {}
+            Effect::Pause(room) => self.pause(room),
+            Effect::Resume(room) => self.resume(room),
+            Effect::Send { to, room, message } => self.send(to, room, message),
+            Effect::AdoptionEnds(room) => self.step(room, Step::AdoptionEnds),
+            Effect::OfferEnds(room) => self.offer_ends(room),
         }
     }
 
@@ -387,7 +397,7 @@ impl Worker {
                 });
                 let job = Job::Read { id, rooms: read.collect() };
                 self.state.flights.insert(id, statement);
-                return self.hand_over(id, lane, job);
+                return self.pass_on(id, lane, job);
             }
             Statement::Round { commits, proofs } => {
                 commits.iter().map(|commit| commit.room).chain(proofs.iter().map(|proof| proof.room)).for_each(|id| {
@@ -404,10 +414,10 @@ impl Worker {
             Statement::LetGo { rooms: let_go, .. } => let_go.iter().for_each(|(id, _)| row(rooms, *id)),
         }
         self.state.flights.insert(id, statement.clone());
-        self.hand_over(id, lane, Job::Execute { id, statement, contents });
+        self.pass_on(id, lane, Job::Execute { id, statement, contents });
     }
 
-    fn hand_over(&mut self, id: StatementId, lane: Option<LaneId>, job: Job) {
+    fn pass_on(&mut self, id: StatementId, lane: Option<LaneId>, job: Job) {
         if !self.links.run(lane, job) {
             self.state.inputs.push_back(Input::Answered { statement: id, answer: Answer::Error { retry: true } });
         }
@@ -511,14 +521,15 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, id: RoomId, tenure: Tenure, number: u64, is_cached: bool) {
+    fn opened(&mut self, id: RoomId, tenure: Tenure, number: u64, is_cached: bool, continues: Option<Tenure>) {
         self.shared.metrics.opened(is_cached);
         let claimed = self.state.claimed.remove(&id);
         let (Some(room), Some(claimed)) = (self.state.rooms.get_mut(id), claimed) else { return };
         let ClaimedRow { row, is_stored, bytes, generation, data_version, .. } = claimed;
         room.record = RoomRecord { id: row.0, epoch: tenure.0.token, number, bytes, generation, data_version };
         room.is_stored = is_stored;
-        room.is_imported = false;
+        (room.is_imported, room.is_leaving, room.is_offered) = (false, false, false);
+        room.continues = continues;
         room.state = State::Open(tenure);
         (room.fed, room.position, room.sent) = (0, 0, number);
         // Everything of the room is in the cache, and no other owner can change it before the next claim.
@@ -647,7 +658,8 @@ impl Worker {
     }
 
     /// A tenure has ended.
-    fn ended(&mut self, id: RoomId, why: Ended) {
+    fn ended(&mut self, id: RoomId, tenure: Tenure, why: Ended) {
+        self.moved(id, why);
         let lane = (self.lane_of)(id);
         let Some(room) = self.state.rooms.get_mut(id) else { return };
         let address = room.address.clone();
@@ -660,9 +672,12 @@ impl Worker {
                 }
                 return self.serve(id);
             }
-            Ended::Fenced | Ended::HandedOver(_) => {
+            Ended::Fenced => {
                 self.shared.metrics.fenced();
                 CommitError::Fenced { address: address.clone() }
+            }
+            Ended::HandedOver(to) => {
+                CommitError::HandedOver { address: address.clone(), to: to.0, tenure: name_of(tenure) }
             }
             Ended::Refused => CommitError::Refused(format!("{address}: the database refuses to store its writes")),
         };
@@ -768,7 +783,7 @@ impl Worker {
                 Request::Commit(Commit { listener, .. }) | Request::Prove(Proof { listener, .. }) => {
                     refuse(&*listener, &error);
                 }
-                Request::LetGo(_) | Request::Hint(_) => {}
+                Request::LetGo(_) | Request::Paused(..) | Request::Hint(_) => {}
             }
         }
         for (_, room) in self.state.rooms.all() {
