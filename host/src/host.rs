@@ -887,7 +887,8 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let unusable = |error: cluster::link::KeyError| ConfigError::invalid("cluster.key", error.to_string());
     let fingerprint = |cluster| credentials(cluster).and_then(|credentials| credentials.fingerprint());
     let cluster_key = config.cluster.as_ref().map(fingerprint).transpose().map_err(unusable)?;
-    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address, cluster_key }))
+    let links = (cluster::link::VERSIONS.oldest, cluster::link::VERSIONS.newest);
+    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address, cluster_key, links }))
 }
 
 /// The options of the store, as the configuration sets them.

@@ -104,6 +104,29 @@ async fn nodes_with_certificates_of_one_authority_share_rooms() {
     assert!(text(&checked).contains("node.pem is good"), "{}", text(&checked));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_talk_to_one_that_lives_is_refused() {
+    let nodes = Nodes::start(1, CONFIG).await;
+    // A node of a later release, as others see it.
+    let admin = nodes.database.admin().await;
+    let later = "INSERT INTO dormouse.nodes (id, address, beat, leaving, schema, links_oldest, links_newest) \
+                 VALUES (999, '127.0.0.1:9', 1, false, 3, 7, 8)";
+    admin.batch_execute(later).await.unwrap();
+    let beating = tokio::spawn(async move {
+        loop {
+            admin.batch_execute("UPDATE dormouse.nodes SET beat = beat + 1 WHERE id = 999").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let refused = Server::try_in_directory(nodes.directory(), &config(CONFIG)).await.err().expect("it is refused");
+    assert!(refused.contains("the node at 127.0.0.1:9 speaks the versions 7 to 8 of the links"), "{refused}");
+    let ours = dormouse::cluster::link::VERSIONS;
+    assert!(refused.contains(&format!("this program {} to {}", ours.oldest, ours.newest)), "{refused}");
+    beating.abort();
+    let left = nodes.database.admin().await.query("SELECT FROM dormouse.nodes", &[]).await.unwrap();
+    assert_eq!(left.len(), 2, "the refused one has left no row");
+}
+
 #[test]
 fn the_key_of_a_cluster_is_printed_and_checked() {
     let directory = TempDir::new().unwrap();

@@ -43,6 +43,52 @@ async fn a_newer_schema_is_refused_by_name_and_not_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_version_of_the_schema_is_served_as_it_is() {
+    let database = Server::shared().new_database().await;
+    let admin = database.admin().await;
+    let raised = "UPDATE dormouse.meta SET version = version + 1 RETURNING version";
+    let newer = admin.query_one(raised, &[]).await.unwrap().get::<_, i32>(0);
+    let schema = prepare(&mut database.setup().await).await.unwrap();
+    assert_eq!((schema.version as i32, schema.is_new), (newer, false));
+    let version = admin.query_one("SELECT version FROM dormouse.meta", &[]).await.unwrap();
+    assert_eq!(version.get::<_, i32>(0), newer);
+    admin.query_one(raised, &[]).await.unwrap();
+    let refused = prepare(&mut database.setup().await).await.unwrap_err();
+    assert!(refused.to_string().contains(&format!("this program serves versions up to {newer}")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_is_refused_while_a_node_lives_that_cannot_serve_it() {
+    let database = Server::shared().new_database().await;
+    let admin = database.admin().await;
+    let ours = admin.query_one("SELECT version FROM dormouse.meta", &[]).await.unwrap().get::<_, i32>(0);
+    // A database of the version before, with a node that knows the version before that.
+    let older = format!(
+        "UPDATE dormouse.meta SET version = {}; INSERT INTO dormouse.nodes (id, address, beat, leaving, schema) \
+         VALUES (9, 'old:1', 1, false, {})",
+        ours - 1,
+        ours - 2
+    );
+    admin.batch_execute(&older).await.unwrap();
+    let beats = database.admin().await;
+    let beating = tokio::spawn(async move {
+        loop {
+            beats.batch_execute("UPDATE dormouse.nodes SET beat = beat + 1").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let refused = prepare(&mut database.setup().await).await.unwrap_err();
+    let expected = format!("the node at old:1 serves versions of the schema `dormouse` up to {}", ours - 1);
+    assert!(refused.to_string().contains(&expected), "{refused}");
+    let version = admin.query_one("SELECT version FROM dormouse.meta", &[]).await.unwrap();
+    assert_eq!(version.get::<_, i32>(0), ours - 1, "nothing was changed");
+    beating.abort();
+    let _ = beating.await;
+    // The row of a node that has ended is no reason.
+    assert_eq!(prepare(&mut database.setup().await).await.unwrap().version as i32, ours);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_something_else_is_refused() {
     let database = Server::shared().empty_database().await;
     let admin = database.admin().await;

@@ -15,6 +15,7 @@ mod driver;
 mod failure;
 mod lane;
 pub mod moving;
+mod neighbours;
 mod open;
 mod passfile;
 mod promises;

@@ -2,6 +2,7 @@
 
 use super::connect::Connection;
 use super::failure::describe;
+use super::neighbours::{NEWER, refuses_migration};
 use super::round::RowId;
 use crate::cluster::ownership::NodeId;
 use crate::random;
@@ -9,10 +10,11 @@ use crate::store::incarnation::Incarnation;
 use crate::store::records;
 
 /// Each step makes the next version. Steps never change once they are released.
-const STEPS: [&str; 2] = [include_str!("sql/schema_1.sql"), include_str!("sql/schema_2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("sql/schema_1.sql"), include_str!("sql/schema_2.sql"), include_str!("sql/schema_4.sql")];
 
 /// The version that this program knows.
-const VERSION: usize = STEPS.len();
+pub(super) const VERSION: usize = STEPS.len();
 
 /// Held while the schema is made or migrated: the first eight letters of the name.
 const LOCK: i64 = i64::from_be_bytes(*b"dormouse");
@@ -33,15 +35,18 @@ pub struct Schema {
 pub enum SchemaError {
     /// A newer program has migrated it.
     #[error(
-        "the database has version {found} of the schema `dormouse`, and this program knows versions up to {known}; \
+        "the database has version {found} of the schema `dormouse`, and this program serves versions up to {serves}; \
          install the newer Dormouse that has migrated it"
     )]
     Newer {
         /// The version of the database.
         found: usize,
-        /// The version that this program knows.
-        known: usize,
+        /// The newest version that this program serves: the next one after its own.
+        serves: usize,
     },
+    /// A node lives that could not serve the schema that this program needs.
+    #[error("{0}")]
+    Neighbour(String),
     /// There is a schema of this name that Dormouse did not make.
     #[error("the database has a schema `dormouse` of something else; use another database")]
     Foreign,
@@ -59,7 +64,8 @@ fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> SchemaError {
     move |error| SchemaError::Failed { what, problem: describe(&error) }
 }
 
-/// Makes the schema, or migrates it to the version of this program. Several nodes may do so at the same moment: one
+/// Makes the schema, or migrates it to the version of this program; one that is a version newer is served as it is.
+/// Several nodes may do so at the same moment: one
 /// does it, and the others wait. A new store gets its secret and its incarnation.
 pub async fn prepare(connection: &mut Connection) -> Result<Schema, SchemaError> {
     let transaction = connection.client_mut().transaction().await.map_err(failed("locked"))?;
@@ -85,13 +91,20 @@ pub async fn prepare(connection: &mut Connection) -> Result<Schema, SchemaError>
             usize::try_from(row.get::<_, i32>(0)).unwrap_or(0)
         }
     };
-    if found > VERSION {
-        return Err(SchemaError::Newer { found, known: VERSION });
+    if found > VERSION + NEWER {
+        return Err(SchemaError::Newer { found, serves: VERSION + NEWER });
     }
-    for step in &STEPS[found..] {
+    if found < VERSION
+        && let Some(reason) = refuses_migration(&transaction, VERSION).await.map_err(failed("read"))?
+    {
+        return Err(SchemaError::Neighbour(reason));
+    }
+    for step in STEPS.iter().skip(found) {
         transaction.batch_execute(step).await.map_err(failed("migrated"))?;
     }
-    let version = i32::try_from(VERSION).expect("there are few steps");
+    // One that is newer stays as it is.
+    let reached = found.max(VERSION);
+    let version = i32::try_from(reached).expect("there are few steps");
     let write = "INSERT INTO dormouse.meta (version) VALUES ($1) ON CONFLICT (one) DO UPDATE SET version = $1 \
                  RETURNING store::text";
     let store = transaction.query_one(write, &[&version]).await.map_err(failed("migrated"))?.get(0);
@@ -104,7 +117,7 @@ pub async fn prepare(connection: &mut Connection) -> Result<Schema, SchemaError>
         }
     }
     transaction.commit().await.map_err(failed("migrated"))?;
-    Ok(Schema { version: VERSION, store, is_new: found == 0 })
+    Ok(Schema { version: reached, store, is_new: found == 0 })
 }
 
 /// An id for this run of a node. No other run gets the same.

@@ -30,7 +30,9 @@ use crate::store::local::LocalEngine;
 use crate::store::membership::{Membership, STEPS, Step};
 use crate::store::options::StoreOptions;
 use crate::store::postgres::failure::describe;
+use crate::store::postgres::neighbours;
 use crate::store::postgres::places;
+use crate::store::postgres::schema::VERSION;
 use crate::store::postgres::{Connection, Lane, PostgresReader, Purpose, Target, connect, new_node, prepare, promises};
 
 /// Events of connections that wait for the thread. Each connection has one or two.
@@ -65,6 +67,9 @@ pub struct Settings {
     /// The [fingerprint](crate::cluster::link::ClusterKey::fingerprint) of the key of its cluster. A node is refused while
     /// another one lives that has another key.
     pub cluster_key: Option<[u8; 32]>,
+    /// The oldest and the newest version of the links that this program speaks. A node is refused while another one
+    /// lives that speaks none of them.
+    pub links: (u32, u32),
 }
 
 /// A driver that has started.
@@ -161,6 +166,9 @@ async fn open(
         Some(address) => Some(Beating::join(target, me, address, settings.cluster_key).await.map_err(database)?),
         None => None,
     };
+    if joined.is_some() {
+        neighbours::join(&setup, me, VERSION, settings.links).await.map_err(database)?;
+    }
     // Another node may be importing now.
     if joined.as_ref().is_none_or(|(_, rows)| rows.len() <= 1) {
         let removed = setup.client().batch_execute(REMOVE_UNFINISHED_IMPORTS).await;
