@@ -54,13 +54,17 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability model postgres failover lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine engine-setup conformance-setup clean help
+.PHONY: run cluster release reproducible serve-wasm serve-component test fresh durability model postgres failover balancers lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine engine-setup conformance-setup clean help
 
 ##@ Run it
 
 run: setup ## Build the release and serve the demo page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
+
+cluster: setup ## Start three servers, a primary and a standby of PostgreSQL on this machine, to try them; Ctrl-C stops all
+	cargo build --release --package dormouse
+	tests/cluster/try.sh target/release/dormouse
 
 ##@ Release it
 
@@ -122,6 +126,10 @@ postgres: setup ## Test the SQL with COMMITS=1000000 commits on servers of Postg
 failover: setup ## Test docs/patroni.yml by hand: kill a primary and its machine under load. Needs root, patroni and etcd
 	cargo build --release --package dormouse
 	tests/patroni/failover.sh target/release/dormouse
+
+balancers: setup ## Test docs/nginx.conf and docs/haproxy.cfg in front of a cluster. Needs nginx, haproxy, curl and PostgreSQL
+	cargo build --release --package dormouse
+	tests/balancers/check.sh target/release/dormouse
 
 lint: setup client-setup packages-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
