@@ -37,7 +37,7 @@ start_cluster() {
         tests/cluster/try.sh "$dormouse" >"$work/cluster.log" 2>&1 &
     cluster=$!
     started+=("$cluster")
-    for _ in $(seq 600); do [ -s "$work/pids" ] && break; sleep 0.1; done
+    for _ in $(seq 1200); do [ -s "$work/pids" ] && break; sleep 0.1; done
     [ -s "$work/pids" ] || fail "the cluster does not start"
     mapfile -t nodes <"$work/pids"
 }
