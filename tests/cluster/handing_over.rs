@@ -27,7 +27,7 @@ async fn join_unruly(nodes: &Nodes, index: usize, room: &str, name: &str) -> Cli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_of_other_nodes_stay_with_all_they_have_when_a_node_ends() {
+async fn sockets_of_other_nodes_outlive_a_node_that_ends() {
     let mut nodes = Nodes::start(3, UNRULY).await;
     let room = nodes.room_of(0).await;
     let mut clients = Vec::new();
@@ -168,7 +168,7 @@ async fn a_node_that_joins_gets_its_share_and_sockets_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_of_nodes_that_stay_up_stay_open_in_a_rolling_restart() {
+async fn sockets_of_nodes_that_stay_outlive_a_rolling_restart() {
     let mut nodes = Nodes::start(3, CONFIG).await;
     let mut rng = random_choices(seed(), 0);
     let mut workload = Workload::new(4, 4, rng.next_u64());

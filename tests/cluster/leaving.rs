@@ -11,7 +11,7 @@ use crate::seeds::{random_choices, seed};
 use crate::workload::Workload;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_ends_leaves_sockets_of_others_open_and_removes_its_row() {
+async fn a_node_that_ends_leaves_other_sockets_open() {
     let mut nodes = Nodes::start(2, CONFIG).await;
     let room = nodes.room_of(0).await;
     let mut ana = nodes.node(1).join(&room, "ana").await;
