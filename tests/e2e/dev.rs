@@ -13,12 +13,18 @@ use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
-use crate::harness::{TEST_TIMEOUT, connect, request, within};
+use crate::harness::{connect, request, within};
 
 const ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/javascript/dormouse-engine.wasm");
 
 /// The folder of esbuild: that of the packages for rooms in TypeScript.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/javascript/node_modules/.bin");
+
+/// A first build compiles the engine and a component: some seconds, and minutes where other tests run too.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// No test reads from its socket while it waits for a build, so the server must not ask whether it is still there.
+const LIMITS: &str = "[limits]\nping_every = \"1h\"\n";
 
 /// A project that is being written, and the command that serves it.
 struct Dev {
@@ -61,7 +67,7 @@ impl Dev {
 
     /// Waits for a line with this text behind those that were waited for, and returns it.
     async fn line(&mut self, text: &str) -> String {
-        let found = tokio::time::timeout(TEST_TIMEOUT, async {
+        let found = tokio::time::timeout(BUILD_TIMEOUT, async {
             loop {
                 let next = self.log.lock().unwrap().get(self.seen).cloned();
                 match next {
@@ -132,7 +138,10 @@ const ROOM: &str = "/api/realtime/rooms/any/ws?token=1:ana";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_is_live_while_sockets_stay_open() {
-    let mut dev = Dev::start(&[("src/room.ts", &counter("one")), ("src/word.ts", WORD)], &["src/room.ts"]);
+    let namespace = "[namespaces.ROOMS]\ncomponent = \"room.wasm\"\nsource = \"src/room.ts\"\n";
+    let config = format!("page = false\n{LIMITS}{namespace}");
+    let files = [("dormouse.toml", &*config), ("src/room.ts", &counter("one")), ("src/word.ts", WORD)];
+    let mut dev = Dev::start(&files, &[]);
     let address = dev.address().await;
     assert!(dev.line("rooms of ROOMS: ws://").await.contains(&address.to_string()));
     let mut ana = connect(address, ROOM, &[]).await.expect("a socket");
@@ -220,18 +229,13 @@ async fn a_project_that_does_not_build_yet_is_served_when_it_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_in_rust_is_built_by_cargo_and_deployed() {
-    let config = "page = false\n[namespaces.ROOMS]\ncomponent = \"target/wasm32-wasip2/release/room.wasm\"\n";
+    let config =
+        &*format!("page = false\n{LIMITS}[namespaces.ROOMS]\ncomponent = \"target/wasm32-wasip2/release/room.wasm\"\n");
     // It stands for cargo, which takes half a minute. The components are the shipped ones, so no compiler is needed.
     let cargo = "#!/bin/sh\nread word rest < src/lib.rs\n[ $word = broken ] && { echo 'error: src/lib.rs:1' >&2; exit 101; }\n\
                  mkdir -p target/wasm32-wasip2/release; \
                  echo \"$@\" > target/args; cp \"$word.wasm\" target/wasm32-wasip2/release/room.wasm\n";
-    let files = [
-        ("dormouse.toml", config),
-        ("Cargo.toml", ""),
-        ("src/lib.rs", "one\n"),
-        ("bin/cargo", cargo),
-        ("one.wasm", ""),
-    ];
+    let files = [("dormouse.toml", config), ("Cargo.toml", ""), ("src/lib.rs", "one\n"), ("bin/cargo", cargo)];
     let mut dev = Dev::start(&files, &[]);
     dev.line("not built, nothing is served").await;
     for (name, component) in [("one", dormouse_bundle::CHAT_ROOM), ("two", dormouse_bundle::PRESENCE_TRACKER)] {

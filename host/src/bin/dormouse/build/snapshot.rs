@@ -23,6 +23,9 @@ const MAX_MEMORY_BYTES: usize = 64 << 20;
 /// The machine stack in bytes, as the host has it.
 const STACK_BYTES: usize = 512 << 10;
 
+/// The advice for a file that is no engine.
+const FOREIGN: &str = "the engine is no engine of this version of Dormouse: build it with `make javascript-engine`";
+
 /// The engine with a bundle in it.
 pub(super) struct Snapshot {
     /// A core module, whose memory is as the top level has left it.
@@ -47,20 +50,19 @@ impl PreparedEngine {
     pub(super) fn new(bytes: Vec<u8>) -> anyhow::Result<PreparedEngine> {
         let mut wizer = Wizer::new();
         wizer.init_func("dormouse-build-end");
-        let foreign = "the engine is no engine of this version of Dormouse: build it with `make javascript-engine`";
         let bytes = &*Box::leak(bytes.into_boxed_slice());
-        let (context, instrumented) = wizer.instrument(bytes).map_err(anyhow::Error::from).context(foreign)?;
+        let (context, instrumented) = wizer.instrument(bytes).map_err(anyhow::Error::from).context(FOREIGN)?;
         let mut config = Config::new();
         // The top level runs once: compiling well would take longer than it saves.
         config.consume_fuel(true).max_wasm_stack(STACK_BYTES).cranelift_opt_level(OptLevel::None);
         let engine = Engine::new(&config)?;
-        let module = Module::new(&engine, instrumented).map_err(anyhow::Error::from).context(foreign)?;
+        let module = Module::new(&engine, instrumented).map_err(anyhow::Error::from).context(FOREIGN)?;
         Ok(PreparedEngine { wizer, context, engine, module })
     }
 
     /// Puts a bundle into the engine.
     pub(super) fn take(&self, bundle: &Bundle) -> anyhow::Result<Snapshot> {
-        let mut running = Running::start(&self.engine, &self.module)?;
+        let mut running = Running::start(&self.engine, &self.module).context(FOREIGN)?;
         let worlds = running.run_top_level(bundle)?;
         running.call("dormouse-build-log", &[])?;
         let log = running.output()?;

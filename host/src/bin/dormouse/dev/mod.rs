@@ -71,6 +71,7 @@ async fn develop(args: &Dev, given: Given) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let is_over = Arc::new(AtomicBool::new(false));
+    log::line(&format!("dormouse: building {}", given.shown()));
     // The builder waits until its last result was taken.
     let (results, mut built) = mpsc::channel(1);
     let builder = ProjectBuilder::new(given, args.engine.clone(), args.data.clone());

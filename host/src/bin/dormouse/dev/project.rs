@@ -85,6 +85,12 @@ impl Given {
         }
     }
 
+    /// What was named or found, for the author.
+    pub(super) fn shown(&self) -> String {
+        let (Given::Entry(file) | Given::Dormouse(file) | Given::Wrangler(file)) = self;
+        shown(file, self.folder())
+    }
+
     /// The folder of the project, whose files are watched.
     pub(super) fn folder(&self) -> &Path {
         match self {
