@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dormouse::cluster::link::wire::{self, Down, Up};
+use dormouse::cluster::link::{Bounds, ClusterKey, Greeting, Versions, dial};
 use rand::{Rng, RngExt};
 
 use crate::harness::{BASE, Client, TEST_TIMEOUT, within};
@@ -279,4 +281,58 @@ async fn a_client_that_leaves_while_its_room_goes_is_gone() {
         gone += usize::from(ana.recv_text().await.starts_with("gone "));
     }
     ana.expect_reply("count", "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_node_that_cannot_follow_get_1012() {
+    let mut nodes = Nodes::start(2, CONFIG).await;
+    let room = nodes.room_of(0).await;
+    let store = nodes.database.admin().await.query_one("SELECT store::text FROM dormouse.meta", &[]).await.unwrap();
+    let directory = nodes.directory();
+    let tls = ClusterKey::read(&directory.path().join("cluster.key")).unwrap().tls().unwrap();
+    // A node of the first release.
+    let old = Greeting { store: store.get(0), node: 777, versions: Versions { oldest: 1, newest: 1 } };
+    let address = crate::nodes::node_address(nodes.node(0));
+    let (link, mut down) = dial(&tls, Bounds::default(), &old, None, &address).await.unwrap();
+    assert_eq!(link.up.version(), 1);
+    let request = wire::Request {
+        method: "GET".into(),
+        path: "/ws".into(),
+        query: None,
+        headers: Vec::new(),
+        body: wire::Blob::default(),
+        user: Some(("id-old".into(), "old".into())),
+        access: wire::Access { claims: "{}".into(), permissions: 7 },
+    };
+    let connect = wire::Connect {
+        socket: 1,
+        namespace: "ROOMS".into(),
+        name: room.clone(),
+        user: ("id-old".into(), "old".into()),
+        request,
+        kind: wire::Kind::WebSocket,
+    };
+    link.up.send(&Up::Connect(Box::new(connect))).unwrap();
+    let mut ana = nodes.node(1).join(&room, "ana").await;
+    ana.recv_type("history").await;
+    let mut heard = Vec::new();
+    while heard.last() != Some(&Down::Seated(1)) {
+        heard.push(within(down.next()).await.unwrap());
+    }
+    end(&mut nodes, 0).await;
+    loop {
+        match within(down.next()).await {
+            Ok(Down::Close(1, code, _)) => break assert_eq!(code, 1012),
+            Ok(Down::HandedOver(..) | Down::Answered(..)) => panic!("an old node does not know this"),
+            Ok(_) => {}
+            Err(why) => panic!("the link ends first: {why}"),
+        }
+    }
+    // The others follow all the same.
+    ana.send_chat("still here").await;
+    loop {
+        if ana.recv_content().await == "still here" {
+            break;
+        }
+    }
 }

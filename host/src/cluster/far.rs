@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::arrivals::Arrivals;
 use super::convert;
-use super::departures::Departures;
+use super::departures::{Departures, Outcome};
 use super::far_socket::{FarLink, FarSocket};
 use super::link::wire::{self, Down};
 use super::link::{Bounds, DialError, Greeting, HANDS_OVER, Link, Receiver, Refusal, Tls, Why, dial};
@@ -173,6 +173,10 @@ impl Peers for Far {
         self.0.owners.insert(to.room.clone(), to.node);
         let (inner, node, tenure) = (self.0.clone(), to.node, convert::tenure_out(to.tenure));
         (Box::new(seat), Box::new(move || inner.go_on(socket_there, node, tenure, socket)))
+    }
+
+    fn gone(&self, address: &Address) {
+        self.0.departures.end(address, Outcome::Left);
     }
 
     fn arrives(&self, address: &Address, continues: Option<TenureId>) -> Option<Arrived> {

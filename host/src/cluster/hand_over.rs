@@ -33,7 +33,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two rooms that go to a node that has joined: 100 rooms a second at most, one after another.
 const JOIN_PAUSE: Duration = Duration::from_millis(10);
 
-/// The rules end each hand-over in twice this time.
+/// How long a room that has gone may take to tell its sockets.
+const TOLD_TIME: Duration = Duration::from_millis(HAND_OVER_MS);
+
+/// Each hand-over ends in this time.
 const OUTCOME_TIME: Duration = Duration::from_millis(3 * HAND_OVER_MS);
 
 /// The hand-overs of a node.
@@ -54,7 +57,7 @@ impl HandOvers {
             match step {
                 Step::Send { to, room, message } => self.send(to, room, message),
                 Step::Stays(room) => self.departures.end(&room, Outcome::Stays),
-                Step::Left(room) => self.departures.end(&room, Outcome::Left),
+                Step::Left(room) => self.left(room),
                 Step::Lost(room) => self.departures.end(&room, Outcome::Lost),
                 Step::AdoptionEnds(room) => {
                     let lost = self.arrivals.give_up(&room);
@@ -65,6 +68,15 @@ impl HandOvers {
                 Step::OfferEnds(room) => self.arrivals.end(&room),
             }
         }
+    }
+
+    /// The other node has a room. The hand-over ends when its sockets were told: until then they are still here.
+    fn left(self: &Arc<Self>, room: Address) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            clock::sleep(TOLD_TIME).await;
+            this.departures.end(&room, Outcome::Left);
+        });
     }
 
     fn send(self: &Arc<Self>, to: NodeId, room: Address, message: Peer) {

@@ -32,6 +32,9 @@ pub trait Peers: Send + Sync {
     /// the client has there. It takes everything, and nothing is sent before the caller lets it set out.
     fn takes_along(&self, to: &MovedRoom, socket: u64, client: Arc<dyn Client>) -> (Box<dyn FarSeat>, SetsOut);
 
+    /// A room has gone to another node, and each of its sockets was told.
+    fn gone(&self, address: &Address);
+
     /// A room was opened at this node. Returns the sockets that came with it, if the tenure that it continues is that of
     /// their node. Others that were announced with the room are closed.
     fn arrives(&self, address: &Address, continues: Option<TenureId>) -> Option<Arrived>;

@@ -264,6 +264,8 @@ impl Peers for TestPeers {
 
     fn leaves(&self, _: &Address, _: TenureId, _: Vec<Socket>, _: Option<AutoResponse>) {}
 
+    fn gone(&self, _: &Address) {}
+
     fn takes_along(&self, _: &MovedRoom, _: u64, _: Arc<dyn Client>) -> (Box<dyn FarSeat>, SetsOut) {
         (Box::new(TestSeat), Box::new(|| ()))
     }

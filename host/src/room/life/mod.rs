@@ -619,6 +619,9 @@ impl Drop for RoomTask {
                     None => client.close(code, reason),
                 });
             }
+            if let (Some(_), Some(peers)) = (&self.handed_over, self.shared.peers.get()) {
+                peers.gone(&address);
+            }
         }
         self.instance = None;
         if let Some(deletion) = self.deletion.take() {
