@@ -24,6 +24,8 @@ WASM_CLANG ?= $(firstword $(foreach name,clang-19 clang-20 clang-21 clang-18 cla
 WASM_AR ?= $(firstword $(foreach name,$(subst clang,llvm-ar,$(notdir $(WASM_CLANG))) llvm-ar,$(shell command -v $(name))))
 WASI_HEADERS ?= /usr/include/wasm32-wasi
 ENGINE = target/javascript/dormouse-engine.wasm
+# Cargo does not see that it changes; the macro with its checksum makes it compile QuickJS again.
+ENGINE_STACK = components/javascript/engine/quickjs_stack.h
 
 # For `make fuzz`: the time of each fuzzer, and the seed of its inputs.
 FUZZ_SECONDS ?= 60
@@ -222,7 +224,7 @@ engine-setup: ## Check clang, its archiver and the headers of wasi-libc, for the
 # The paths of sources in panic messages are replaced, so that a commit and a clang give the same bytes on every machine.
 javascript-engine: setup engine-setup ## Build the engine of rooms in JavaScript, for `dormouse build`. Needs clang and wasi-libc
 	RQUICKJS_SYS_NO_WASI_SDK=1 CC_wasm32_wasip2=$(WASM_CLANG) AR_wasm32_wasip2=$(WASM_AR) \
-		CFLAGS_wasm32_wasip2="-isystem $(WASI_HEADERS) -include $(CURDIR)/components/javascript/engine/quickjs_stack.h" \
+		CFLAGS_wasm32_wasip2="-isystem $(WASI_HEADERS) -include $(CURDIR)/$(ENGINE_STACK) -DHEADER_$(firstword $(shell cksum < $(ENGINE_STACK)))" \
 		RUSTFLAGS="--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates" \
 		cargo rustc --profile guest --target wasm32-wasip2 --target-dir target/javascript \
 		--package dormouse-javascript-engine --crate-type cdylib -- -C link-arg=--skip-wit-component -C strip=symbols

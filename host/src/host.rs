@@ -353,17 +353,8 @@ impl Builder {
             false => Revocations::open(&self.config.data, leeway)?,
         };
         let long_turns = LongTurns::start().map_err(StartError::Threads)?;
-        let hibernate_after = self.config.hibernate_after;
         let telemetry = exporter.map(Telemetry::start);
-        let rooms = Rooms::start(
-            store,
-            loaded.namespaces,
-            limits.clone(),
-            hibernate_after,
-            long_turns.clone(),
-            outbound,
-            telemetry,
-        )?;
+        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), long_turns.clone(), outbound, telemetry)?;
         let node = membership.zip(links).map(|(membership, (listener, tls))| {
             Arc::new(Node::start(&rooms, membership, listener, tls, &limits.limits))
         });
@@ -743,7 +734,9 @@ pub fn components(
             let problem = format!("{name} names the namespace {missing}; add [namespaces.{missing}]");
             return Err(ConfigError::invalid(ROUTER, problem).into());
         }
-        Ok::<_, StartError>(router.with_namespaces(config.namespaces.keys().map(String::as_str)))
+        Ok::<_, StartError>(
+            router.with_namespaces(config.namespaces.keys().map(String::as_str)).with_reuse(config.router_reuse),
+        )
     };
     let (stable_router, candidate_router) = &versions[""];
     let (routers, compiled) = thread::scope(|scope| {
@@ -778,6 +771,7 @@ pub fn components(
         let bound = Namespace {
             code,
             component_name: namespace.component.clone(),
+            hibernate_after: namespace.hibernate_after.unwrap_or(config.hibernate_after),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,

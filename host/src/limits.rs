@@ -85,6 +85,14 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = OUTPUT_BYTES + EVENT_ID_BYTES;
 /// 100.
 pub const RESPONSE_HEADERS: usize = 64;
 
+/// The most instances of routers that wait for their next request, if the operator lets instances serve several: as
+/// many requests can be routed at once without a new instance, and they hold some megabytes.
+pub const IDLE_ROUTERS: u32 = 32;
+
+/// The most requests that the operator may let one instance of the router serve: what an instance leaves behind, such as
+/// memory, must end at some time.
+pub const ROUTER_REUSE: u32 = 100_000;
+
 /// The most rooms of one statement to the database: their rows are sent and locked together.
 pub const STATEMENT_ROOMS: usize = 1_000;
 

@@ -14,6 +14,7 @@ const WIT: &str = concat!(
     include_str!("../../wit/rooms.wit"),
     include_str!("../../wit/outbox.wit"),
     include_str!("../../wit/worlds.wit"),
+    include_str!("../../wit/upgrade.wit"),
 );
 
 /// `16384` as `16,384`.
@@ -68,6 +69,11 @@ fn the_wit_documents_the_actual_limits() {
         with_thousands_separators(limits::TIMERS_CHANGED)
     ));
     assert_documented(&format!("body {} MiB, {} headers", limits::RESPONSE_BYTES >> 20, limits::RESPONSE_HEADERS));
+    assert_documented(&format!(
+        "above {} headers or {} MiB of body",
+        limits::RESPONSE_HEADERS,
+        limits::RESPONSE_BYTES >> 20
+    ));
     assert_documented(&format!("`too-large` above {} MiB; `gone`", limits::MESSAGE_BYTES >> 20));
     assert_documented(&format!("{} MiB waits for a socket", limits.socket_queue_bytes >> 20));
     assert_documented(&format!("{} sockets a room", with_thousands_separators(limits.sockets_per_room)));

@@ -184,7 +184,7 @@ impl Model {
                 done(is_event_id(id) && text.all().len() <= 1 << 20 && *socket < self.sockets.len())
             }
             Operation::Close { socket, code, reason } => {
-                let may = matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
+                let may = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
                 done(may && reason.all().len() <= 123 && *socket < self.sockets.len())
             }
             Operation::Count { tag, user } => {

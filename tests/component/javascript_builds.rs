@@ -92,20 +92,22 @@ fn an_object_a_class_and_registered_hooks_are_rooms() {
     }
 }
 
+/// The interfaces of the contract among these imports.
+fn interfaces(imports: &[String]) -> Vec<String> {
+    let ours = imports.iter().filter_map(|import| import.strip_prefix("dormouse:room/"));
+    let mut names = ours.map(|name| name.split('@').next().unwrap().to_owned()).collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
 #[test]
 fn a_component_imports_only_what_its_bundle_needs() {
-    let interfaces = |imports: &[String]| {
-        let ours = imports.iter().filter_map(|import| import.strip_prefix("dormouse:room/"));
-        let mut names = ours.map(|name| name.split('@').next().unwrap().to_owned()).collect::<Vec<_>>();
-        names.sort();
-        names
-    };
     let plain = room("export default {}");
-    assert_eq!(interfaces(plain.imports()), ["access", "context", "sockets", "storage", "timers", "types"]);
+    assert_eq!(interfaces(plain.imports()), ["access", "context", "sockets", "storage", "timers", "types", "upgrade"]);
     let connected = room("export default { world: 'connected-room' }");
     assert_eq!(
         interfaces(connected.imports()),
-        ["access", "context", "outbox", "rooms", "sockets", "storage", "timers", "types"]
+        ["access", "context", "outbox", "rooms", "sockets", "storage", "timers", "types", "upgrade"]
     );
     let folder = built(
         "import { permissionsIn } from 'dormouse:host'; export default { world: 'router', route: (request) => \
@@ -121,6 +123,43 @@ fn a_component_imports_only_what_its_bundle_needs() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_router_that_calls_rooms_imports_no_more_than_that() {
+    let folder = built(
+        "import { call } from 'dormouse:host'; export default { world: 'connected-router', route: (request) => \
+         ({ respond: { status: 200, body: call('ROOMS', 'lobby', request) } }) }",
+    );
+    let router = TestRouter::of_file(folder.path().join("room.wasm"));
+    assert_eq!(interfaces(router.imports()), ["access", "context", "grants", "rooms", "types"]);
+    match router.route(Request::get("/me")) {
+        Decision::Respond(response) => assert_eq!(response.body, b"denied"),
+        other => panic!("{other:?}"),
+    }
+    assert_error(
+        "export default { world: 'connected-router', outbound: true, route() {} }",
+        &["a router reaches no servers"],
+    );
+}
+
+#[test]
+fn only_a_room_that_asks_for_servers_imports_requests_to_them() {
+    for (outbound, is_imported) in [("true", true), ("false", false)] {
+        let folder = built(&format!("export default {{ outbound: {outbound}, request() {{}} }}"));
+        let engine = dormouse::guest::Engine::new(Default::default()).unwrap();
+        let room = engine.room("room", &fs::read(folder.path().join("room.wasm")).unwrap()).unwrap();
+        let imports = room.imports().iter().any(|import| import.starts_with("wasi:http/"));
+        assert_eq!((imports, room.is_connected()), (is_imported, is_imported), "{:?}", room.imports());
+    }
+}
+
+#[test]
+fn the_engine_and_a_small_component_stay_small() {
+    let engine = fs::metadata(ENGINE).unwrap().len();
+    assert!(engine < 2_500_000, "the engine has {engine} B");
+    let component = fs::metadata(test_room()).unwrap().len();
+    assert!(component < 2_900_000, "a small component has {component} B");
 }
 
 #[test]

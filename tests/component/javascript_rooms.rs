@@ -141,6 +141,37 @@ fn requests_and_refusals_are_answered() {
 }
 
 #[test]
+fn a_client_can_be_answered_in_place_of_a_socket() {
+    let mut room = room();
+    let ana = room.join("ana");
+    discard_received([&ana]);
+    for asked in ["1", "2"] {
+        assert_eq!(room.connect("bo", "answer").err().unwrap(), (402, format!("pay, says {asked}")));
+    }
+    assert_eq!(ask(&mut room, &ana, "get asked"), "2", "the turn and the memory were kept");
+    assert_eq!(ask(&mut room, &ana, "who"), "ana of 1");
+    assert_eq!(room.connect("bo", "bad-answer").err().unwrap(), (500, "bad-answer".into()));
+    assert_eq!(ask(&mut room, &ana, "answer"), "no-client");
+    // A refusal after an answer is a refusal.
+    assert_eq!(room.connect("bo", "refuse").err().unwrap().0, 403);
+}
+
+#[test]
+fn a_room_may_close_with_the_codes_of_the_web() {
+    let mut room = room();
+    for code in [1000, 1001, 1002, 1003, 1007, 1010, 1014, 3000, 4999] {
+        let bo = room.join("bo");
+        assert_eq!(ask(&mut room, &bo, &format!("close {code}")), "null", "{code}");
+        assert_eq!(bo.closed().map(|(code, _)| code), Some(code));
+        room.leave(&bo);
+    }
+    let ana = room.join("ana");
+    for code in [999, 1004, 1005, 1006, 1015, 2999, 5000] {
+        assert_eq!(ask(&mut room, &ana, &format!("close {code}")), "bad-close-code", "{code}");
+    }
+}
+
+#[test]
 fn an_error_undoes_its_turn_and_names_its_line() {
     let mut room = room();
     let (ana, bo) = joined(&mut room);
@@ -217,11 +248,18 @@ fn recursion_throws_a_range_error_or_loses_its_turn() {
         "class",
         "generator",
         "encode",
+        "flat",
     ] {
         let answer = ask(&mut room, &ana, &format!("recursion {way}"));
         assert_eq!(answer, "RangeError after many calls", "{way}");
     }
-    for way in ["parse", "stringify", "source", "expression"] {
+    for way in ["parse", "parse objects", "stringify", "stringify objects", "stringify pretty", "expression"] {
+        let answer = ask(&mut room, &ana, &format!("recursion {way}"));
+        assert!(answer.starts_with("RangeError") || answer.starts_with("SyntaxError"), "{way}: {answer}");
+        assert_eq!(ask(&mut room, &ana, "get half"), "x", "{way}");
+    }
+    assert_eq!(ask(&mut room, &ana, "recursion clone"), "DataCloneError after 1 calls");
+    for way in ["source"] {
         room.hibernate();
         room.send(&ana, "remove half");
         match room.try_send(&ana, Message::Text(format!("recursion {way}"))) {

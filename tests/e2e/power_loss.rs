@@ -65,6 +65,8 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
         let namespace = Namespace {
             code: Rollout::new("caller or chat room", of.code.stable().component.clone()),
             component_name: "builtin:chat-room".into(),
+            // They fall asleep between two messages, too.
+            hibernate_after: Duration::from_millis(3),
             config: of.config.clone(),
             message_in_bytes: of.message_in_bytes,
             message_out_bytes: of.message_out_bytes,
@@ -76,9 +78,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
     };
     let namespaces = components.namespaces.iter().map(namespace).collect();
     let (outbound, limits) = (HttpClient::new(None).unwrap(), HostLimits::new(components.limits.clone()));
-    // They fall asleep between two messages, too.
-    let idle = Duration::from_millis(3);
-    Rooms::start(store, namespaces, limits, idle, components.long_turns.clone(), outbound, None).ok()
+    Rooms::start(store, namespaces, limits, components.long_turns.clone(), outbound, None).ok()
 }
 
 #[derive(Debug, Default)]

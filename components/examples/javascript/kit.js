@@ -1,6 +1,6 @@
 // Helpers for a room in JavaScript: JSON in storage, in messages and over HTTP.
-import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.5";
-import { get, put } from "dormouse:room/storage@0.1.5";
+import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.6";
+import { get, put } from "dormouse:room/storage@0.1.6";
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
 const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));

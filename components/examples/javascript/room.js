@@ -1,6 +1,6 @@
 // An auction. Each bid sets a timer to ten seconds; when it fires, the highest bid wins.
 // `POST {"thing":"a lamp"}` starts it, and a client sends a number as its bid.
-import { set } from "dormouse:room/timers@0.1.5";
+import { set } from "dormouse:room/timers@0.1.6";
 
 import { body, broadcast, read, response, send, write } from "./kit.js";
 

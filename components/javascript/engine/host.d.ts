@@ -19,8 +19,9 @@
  *
  * Globals of the engine, beside those of ECMAScript: `console`, `URL`, `URLSearchParams`, `TextEncoder`, `TextDecoder`
  * (UTF-8), `atob`, `btoa`, `structuredClone`, `queueMicrotask`, `crypto.getRandomValues/randomUUID`,
- * `crypto.subtle.digest` (SHA-1, SHA-256, SHA-384, SHA-512) and `importKey/sign/verify` for HMAC (raw keys),
- * `performance.now()` (always 0: time stands still in a turn), `self` (= `globalThis`). A bundle may replace each of them. There is no
+ * `crypto.subtle.digest` (SHA-1, SHA-256, SHA-384, SHA-512), `generateKey/importKey/exportKey/sign/verify` for HMAC
+ * (raw keys) and `timingSafeEqual`, `DOMException`,
+ * `performance.now()` (as `Date.now()`: time stands still in a turn), `self` (= `globalThis`). A bundle may replace each of them. There is no
  * `setTimeout`, no `fetch`, no `Request`: those are for the layer above.
  */
 declare module "dormouse:host" {
@@ -64,11 +65,17 @@ declare module "dormouse:host" {
    * `unsettled` the turn fails: "… waits for something that never comes".
    */
   interface Hooks {
-    /** Default "room". Only "connected-room" may use `call`, `post` and `waitingPosts`. "router" has only `route`. */
-    world?: "room" | "connected-room" | "router";
+    /**
+     * Default "room". Only "connected-room" may use `call`, `post` and `waitingPosts`. "router" has only `route`, and
+     * "connected-router" also `call`.
+     */
+    world?: "room" | "connected-room" | "router" | "connected-router";
+
+    /** Whether it may call `fetch`. Not for routers. */
+    outbound?: boolean;
 
     wake?(): void | Promise<void>;
-    /** undefined or null accepts. Absent: every client is refused with 404. */
+    /** undefined or null accepts, unless `answer` was called. Absent: every client is refused with 404. */
     connect?(request: Request, socket: SocketId): Refusal | null | undefined | Promise<Refusal | null | undefined>;
     message?(socket: SocketId, data: Data): void | Promise<void>;
     /** The socket no longer counts in `socketIds`; `user`, `tags`, `attachment` of it work in this turn. */
@@ -177,6 +184,10 @@ declare module "dormouse:host" {
   export function close(socket: SocketId, code: number, reason: string): SocketProblem | null;
   /** Bytes that wait for this client. */
   export function buffered(socket: SocketId): number;
+  /** Unix time in milliseconds; `undefined` if the host never gave it the auto-response. */
+  export function autoRespondedAt(socket: SocketId): number | undefined;
+  /** In `connect`: answers the client's request in place of a socket, and keeps the turn. */
+  export function answer(response: Response): "no-client" | "bad-answer" | null;
   export function maxMessageBytes(): number;
   export function setAutoResponse(request: string, reply: string): SocketProblem | null;
   export function clearAutoResponse(): void;
@@ -189,11 +200,18 @@ declare module "dormouse:host" {
   export function cancelTimer(name: string): boolean;
   export function timers(): Timer[];
 
-  // ---- other rooms and servers [turn], world "connected-room" ----------------------------------------------------
+  // ---- other rooms and servers [turn], world "connected-room"; `call` also "connected-router" --------------------
 
   export function call(namespace: string, name: string, request: Request): Response & { body: Uint8Array } | CallProblem;
   export function post(to: { namespace: string; name: string } | { origin: string }, request: Request): PostProblem | null;
   export function waitingPosts(): number;
+
+  /**
+   * [turn] Only with `outbound: true`. Sends a request to a server, by an origin such as `https://api.example`, and waits
+   * for the whole answer: the room's other events wait meanwhile. Redirects are not followed. Returns a text if there is
+   * no answer.
+   */
+  export function fetch(origin: string, request: Request): Response & { body: Uint8Array } | string;
 
   // ---- values and texts (also at build time) ---------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ pub mod rooms;
 pub mod sockets;
 pub mod storage;
 pub mod timers;
+pub mod upgrade;
 #[cfg(feature = "web")]
 pub mod web;
 

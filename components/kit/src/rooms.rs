@@ -39,7 +39,8 @@ impl OtherRoom<'_> {
     }
 }
 
-/// The room that sent a request, as `NAMESPACE/NAME`; `None` if a client sent it.
+/// The room that sent a request, as `NAMESPACE/NAME`; `router` if the router sent it before it decided; `None` if a client
+/// sent it.
 pub fn caller(request: &Request) -> Option<&str> {
     request.header("dormouse-caller")
 }

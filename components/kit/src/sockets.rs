@@ -126,9 +126,7 @@ fn socket_error(error: &SocketError, subject: &str, bytes: usize) -> Error {
         SocketError::TooLarge(limit) => Error::new(format!("{subject} has {bytes} B; the limit is {limit} B")),
         SocketError::TooMany(limit) => Error::new(format!("{subject} is one too many; the limit is {limit}")),
         SocketError::Gone => Error::new("the client has left: its close event follows"),
-        SocketError::BadCloseCode => {
-            Error::new("a room may close with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999")
-        }
+        SocketError::BadCloseCode => Error::new("a room may close with 1000 to 1003, 1007 to 1014, or 3000 to 4999"),
     }
 }
 

@@ -198,6 +198,7 @@ pub(super) fn not_seated_out(error: ConnectError) -> NotSeated {
     match error {
         ConnectError::Refused(status, reason) => NotSeated::Refused(status, reason),
         ConnectError::NoAnswer(error) => NotSeated::NoAnswer(no_answer_out(&error)),
+        ConnectError::Answered(response) => NotSeated::Answered(response_out(response)),
     }
 }
 
@@ -205,6 +206,7 @@ pub(super) fn not_seated_in(error: NotSeated) -> ConnectError {
     match error {
         NotSeated::Refused(status, reason) => ConnectError::Refused(status, reason),
         NotSeated::NoAnswer(error) => ConnectError::NoAnswer(no_answer_in(error)),
+        NotSeated::Answered(response) => ConnectError::Answered(response_in(response)),
     }
 }
 

@@ -230,7 +230,7 @@ impl Peers for Far {
 fn no_answer(error: &ConnectError) -> Option<&RequestError> {
     match error {
         ConnectError::NoAnswer(error) => Some(error),
-        ConnectError::Refused(..) => None,
+        ConnectError::Refused(..) | ConnectError::Answered(_) => None,
     }
 }
 

@@ -4,12 +4,13 @@
 //! has followed. `near` and `arrivals` make clients.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::convert;
 use super::link::wire::{self, Down};
 use super::link::{HANDS_OVER, Sender};
+use crate::clock::UnixMillis;
 use crate::limits::HELD_FRAMES;
 use crate::lock::Lock;
 use crate::model::{
@@ -40,6 +41,8 @@ pub(super) struct NearClient {
     place: OnceLock<(Arc<NearLink>, u64)>,
     /// The bytes that wait for it, as its edge has told.
     pub(super) buffered: AtomicUsize,
+    /// When the host last gave it the auto-response; 0 if it never did.
+    auto_responded_at: AtomicU64,
     state: Lock<State>,
     /// Messages to a client without a link.
     held: Lock<Held>,
@@ -161,8 +164,8 @@ impl NearClient {
     /// A client that comes with its room, and whose edge has not followed yet.
     pub(super) fn arriving(address: Address, kind: ClientKind) -> Arc<Self> {
         let state = Lock::new(State { stage: Stage::Connecting, waiting: VecDeque::new(), next: 0 });
-        let (place, buffered, held) = Default::default();
-        Arc::new(NearClient { address, kind, place, buffered, state, held })
+        let (place, buffered, auto_responded_at, held) = Default::default();
+        Arc::new(NearClient { address, kind, place, buffered, auto_responded_at, state, held })
     }
 
     /// Its edge has followed the room: what was held is sent.
@@ -383,6 +386,14 @@ impl Client for NearClient {
 
     fn buffered(&self) -> usize {
         self.buffered.load(Ordering::Relaxed)
+    }
+
+    fn auto_responded(&self, at: UnixMillis) {
+        self.auto_responded_at.store(at, Ordering::Relaxed);
+    }
+
+    fn auto_responded_at(&self) -> Option<UnixMillis> {
+        Some(self.auto_responded_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     fn kind(&self) -> ClientKind {

@@ -26,6 +26,11 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(InText)
 }
 
+/// A duration that may be left out.
+pub(super) fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 struct InText;
 
 impl Visitor<'_> for InText {

@@ -18,7 +18,7 @@ mod problem;
 mod store;
 mod telemetry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +78,13 @@ pub struct Config {
     pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,
+    /// Namespaces whose rooms the router may call before it decides.
+    pub router_calls: BTreeSet<String>,
+    /// How many requests one instance of the router serves, one at a time.
+    pub router_reuse: u32,
+    /// Whether the router answers preflights, and components may send the headers of CORS. The host adds those for the
+    /// allowed origins only where a component has sent none.
+    pub router_cors: bool,
     /// Whether `/` serves the demo page.
     pub page: bool,
     /// A folder with a page of your own, which is served at `/` in place of the demo page.
@@ -148,6 +155,9 @@ impl Default for Config {
             ]),
             response_headers: Vec::new(),
             router: "builtin:router".into(),
+            router_calls: BTreeSet::new(),
+            router_reuse: 1,
+            router_cors: false,
             page: true,
             assets: None,
             admin: None,

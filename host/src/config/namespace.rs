@@ -1,10 +1,11 @@
 //! One kind of room: the settings below `[namespaces.NAME]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::AccessMode;
+use super::{AccessMode, duration};
 use crate::limits::MESSAGE_BYTES;
 use crate::model::Permission;
 use crate::outbound::OriginPattern;
@@ -26,6 +27,9 @@ pub struct Namespace {
     /// The access to its rooms. Absent: as `identity.access` says.
     #[serde(default)]
     pub access: Option<AccessMode>,
+    /// A room hibernates after this time without events. Absent: as `hibernate_after` of the host says.
+    #[serde(default, deserialize_with = "duration::some")]
+    pub hibernate_after: Option<Duration>,
     /// Settings for its rooms.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -57,6 +61,7 @@ impl Namespace {
             component: component.into(),
             source: None,
             access: None,
+            hibernate_after: None,
             config: BTreeMap::new(),
             message_in_bytes: MESSAGE_BYTES,
             message_out_bytes: MESSAGE_BYTES,

@@ -418,7 +418,9 @@ impl Deploys {
                     let problem = format!("{name} names the namespace {missing}, which is not configured");
                     return Err(ConfigError::invalid("router", problem).into());
                 }
-                let router = router.with_namespaces(config.namespaces.keys().map(String::as_str));
+                let router = router
+                    .with_namespaces(config.namespaces.keys().map(String::as_str))
+                    .with_reuse(config.router_reuse);
                 Compiled::Router(Box::new(router))
             } else {
                 let room = inner.engine.room(name, &wasm)?;

@@ -59,6 +59,8 @@ pub(super) struct ResponseHeaders {
     of_namespace: BTreeMap<String, BTreeSet<String>>,
     /// All of them and those of the host: the headers that a page of an allowed origin may read.
     exposed: HeaderValue,
+    /// Components may send the headers of CORS.
+    cors: bool,
 }
 
 /// Headers of the host's own answers that a page may need.
@@ -76,7 +78,7 @@ impl ResponseHeaders {
         let all = everywhere.iter().chain(of_namespace.values().flatten()).map(String::as_str).chain(OF_THE_HOST);
         let all = all.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
         let exposed = HeaderValue::try_from(all).expect("names of headers are text");
-        ResponseHeaders { everywhere, of_namespace, exposed }
+        ResponseHeaders { everywhere, of_namespace, exposed, cors: config.router_cors }
     }
 
     /// The value of `access-control-expose-headers`: without it, browsers hide all but a few headers from pages of
@@ -88,7 +90,9 @@ impl ResponseHeaders {
     /// Returns whether a component may send a header; `namespace` is absent for the router.
     pub(super) fn may_send(&self, namespace: Option<&str>, name: &HeaderName) -> bool {
         let of_namespace = namespace.and_then(|namespace| self.of_namespace.get(namespace));
-        self.everywhere.contains(name.as_str()) || of_namespace.is_some_and(|names| names.contains(name.as_str()))
+        (self.cors && name.as_str().starts_with("access-control-"))
+            || self.everywhere.contains(name.as_str())
+            || of_namespace.is_some_and(|names| names.contains(name.as_str()))
     }
 }
 

@@ -24,6 +24,7 @@ mod revocation;
 mod sockets;
 mod subject;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -72,6 +73,10 @@ use sockets::registry::SocketRegistry;
 pub struct Edge {
     rooms: Rooms,
     router: Arc<Rollout<CompiledRouter>>,
+    /// The namespaces that the router may call.
+    router_calls: Arc<BTreeSet<String>>,
+    /// The router answers preflights.
+    router_cors: bool,
     long_turns: LongTurns,
     verifier: Verifier,
     access: Arc<AccessControl>,
@@ -120,6 +125,8 @@ impl Edge {
         let edge = Edge {
             rooms,
             router,
+            router_calls: Arc::new(config.router_calls.clone()),
+            router_cors: config.router_cors,
             long_turns,
             verifier,
             access,

@@ -202,8 +202,9 @@ impl Instance {
         Ok(match event {
             Event::Connect(socket, request) => {
                 let request = convert::request(request);
-                match guest.call_on_connect(store, &request, Resource::new_borrow(socket)).await? {
-                    Ok(()) => Ok(Answer::Accept),
+                store.data_mut().is_connecting = true;
+                match guest.call_on_connect(&mut *store, &request, Resource::new_borrow(socket)).await? {
+                    Ok(()) => Ok(store.data_mut().connect_answer.take().map_or(Answer::Accept, Answer::Response)),
                     Err(refusal) => Ok(Answer::Refuse(refusal.status, refusal.reason)),
                 }
             }

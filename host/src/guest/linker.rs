@@ -14,13 +14,14 @@ use super::{bindings, imports};
 
 /// Links the imports that every room and every router may have.
 pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    use bindings::room::dormouse::room::{access, context, sockets, storage, timers, types};
+    use bindings::room::dormouse::room::{access, context, sockets, storage, timers, types, upgrade};
     types::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     context::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     access::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     sockets::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     storage::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     timers::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    upgrade::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     link_wasi(linker)
 }
 
@@ -36,6 +37,11 @@ pub(super) fn link_connected(linker: &mut Linker<StoreData>) -> wasmtime::Result
 /// Links the imports that only routers may have.
 pub(super) fn link_router(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     bindings::router::dormouse::room::grants::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)
+}
+
+/// Links the imports of a router that calls rooms.
+pub(super) fn link_connected_router(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
+    bindings::room::dormouse::room::rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)
 }
 
 /// Whether an interface is outbound.

@@ -42,7 +42,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::config::Limits;
-use crate::limits::COMPONENT_BYTES;
+use crate::limits::{COMPONENT_BYTES, IDLE_ROUTERS};
 
 pub use code_cache::{CodeCache, component_hash};
 pub use compiled_room::CompiledRoom;
@@ -61,7 +61,7 @@ pub use state::TurnResources;
 use code_cache::CodeKey;
 use compiled_room::LinkedRoom;
 use epochs::Epochs;
-use linker::{is_outbound, link, link_connected, link_router};
+use linker::{is_outbound, link, link_connected, link_connected_router, link_router};
 use state::StoreData;
 
 /// Compiles components and makes instances of them. Cheap to clone.
@@ -70,6 +70,8 @@ pub struct Engine {
     warm: Pool,
     cold: Pool,
     warm_slots: Arc<Semaphore>,
+    /// Places for instances of routers that wait for their next request.
+    idle_routers: Arc<Semaphore>,
     limits: Arc<Limits>,
     epochs: Epochs,
     /// The cache of compiled code.
@@ -88,6 +90,8 @@ struct Pool {
     /// For components with outbound imports.
     connected: Arc<Linker<StoreData>>,
     routers: Arc<Linker<StoreData>>,
+    /// For routers that call rooms.
+    connected_routers: Arc<Linker<StoreData>>,
 }
 
 impl Engine {
@@ -96,8 +100,10 @@ impl Engine {
     /// Fails: if this machine lacks resources for the limits, such as address space for `awake_rooms`.
     pub fn new(limits: Arc<Limits>) -> Result<Self, LoadError> {
         let warm_rooms = limits.warm_rooms.min(limits.awake_rooms);
-        // A request may need an instance of a room and one of the router at the same time.
-        let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
+        // A request may need an instance of a room and one of the router at the same time. Those without an identity are
+        // counted apart.
+        let routers = limits.requests.saturating_add(limits.anonymous_requests).saturating_add(IDLE_ROUTERS);
+        let warm = Pool::new(&limits, warm_rooms.saturating_add(routers), WARM)?;
         let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
         let epochs = Epochs::default();
         let engines = [warm.engine.weak(), cold.engine.weak()];
@@ -107,7 +113,8 @@ impl Engine {
         });
         ticking.map_err(|error| LoadError::engine(error.into()))?;
         let warm_slots = Arc::new(Semaphore::new(warm_rooms as usize));
-        Ok(Engine { warm, cold, warm_slots, limits, epochs, cache: None, functions: None })
+        let idle_routers = Arc::new(Semaphore::new(IDLE_ROUTERS as usize));
+        Ok(Engine { warm, cold, warm_slots, idle_routers, limits, epochs, cache: None, functions: None })
     }
 
     /// Uses a cache of compiled code.
@@ -152,11 +159,14 @@ impl Engine {
     /// Compiles the component of a router. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<CompiledRouter, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Router)?;
-        let pre = self.warm.link(name, &component, &self.warm.routers)?;
         let imports = self.warm.imports(&component);
+        let connected = imports.iter().any(|import| is_outbound(import));
+        let linker = if connected { &self.warm.connected_routers } else { &self.warm.routers };
+        let pre = self.warm.link(name, &component, linker)?;
         let declared = declared::read(wasm).unwrap_or_default();
-        let router =
-            CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared, component_hash(wasm));
+        let hash = component_hash(wasm);
+        let (limits, epochs, places) = (self.limits.clone(), self.epochs.clone(), self.idle_routers.clone());
+        let router = CompiledRouter::new(pre, limits, epochs, places, imports, declared, hash);
         router.map_err(|error| contract::mismatch(name, &error))
     }
 
@@ -244,7 +254,15 @@ impl Pool {
         link_connected(&mut connected).map_err(LoadError::engine)?;
         let mut routers = linker.clone();
         link_router(&mut routers).map_err(LoadError::engine)?;
-        Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected), routers: Arc::new(routers) })
+        let mut connected_routers = routers.clone();
+        link_connected_router(&mut connected_routers).map_err(LoadError::engine)?;
+        Ok(Pool {
+            engine,
+            linker: Arc::new(linker),
+            connected: Arc::new(connected),
+            routers: Arc::new(routers),
+            connected_routers: Arc::new(connected_routers),
+        })
     }
 
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {

@@ -23,7 +23,7 @@ use super::stopwatch::CpuStopwatch;
 use super::wasi::Wasi;
 use crate::config::Limits;
 use crate::limits;
-use crate::model::{Address, Socket, SocketKey, Sockets, Storage, Timers, Turn, UserAccess};
+use crate::model::{Address, Response, Socket, SocketKey, Sockets, Storage, Timers, Turn, UserAccess};
 
 /// The resources that a room lends to its instance for one turn.
 pub struct TurnResources {
@@ -75,6 +75,10 @@ pub(super) struct StoreData {
     pub(super) turn_user: TurnUser,
     /// The guest may change nothing now: it is asked for the data of a user.
     read_only: bool,
+    /// A client asks to connect, so the guest may answer its request.
+    pub(super) is_connecting: bool,
+    /// The answer to that client in place of a socket.
+    pub(super) connect_answer: Option<Response>,
     rng: Option<StdRng>,
     /// The log limit of the room, over all turns.
     pub(super) log_limiter: Arc<LogLimiter>,
@@ -122,6 +126,8 @@ impl StoreData {
             woken_by: WakeReason::Request,
             turn_user: TurnUser::Nobody,
             read_only: false,
+            is_connecting: false,
+            connect_answer: None,
             rng: None,
             log_limiter,
             log_lines: 0,
@@ -149,6 +155,8 @@ impl StoreData {
         self.call_budget.outbound = resources.as_ref().and_then(|resources| resources.outbound.clone());
         self.call_budget.after = resources.as_ref().map_or(0, |resources| resources.confirmed_by);
         self.read_only = false;
+        self.is_connecting = false;
+        self.connect_answer = None;
         self.resources = resources;
         self.rng = None;
         self.log_lines = 0;

@@ -53,6 +53,14 @@ pub trait Client: Send + Sync {
     /// Bytes that are queued for this client.
     fn buffered(&self) -> usize;
 
+    /// The host has given it the auto-response of its room.
+    fn auto_responded(&self, _at: UnixMillis) {}
+
+    /// When the host last did that.
+    fn auto_responded_at(&self) -> Option<UnixMillis> {
+        None
+    }
+
     /// How it is connected, for the operator.
     fn kind(&self) -> ClientKind {
         ClientKind::Local

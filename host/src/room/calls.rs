@@ -117,17 +117,22 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
         let span = self.place.map(|place| traced::call(&place, &self.to, &mut request));
         let answered = shared.request(&self.to, request).await;
         traced::answered(span, answered.as_ref().map(|response| response.status).map_err(RequestError::word));
-        answered.map_err(|error| match error {
-            RequestError::NoNamespace => CallError::NoSuchRoom,
-            RequestError::Failed => CallError::Failed,
-            RequestError::Overloaded
-            | RequestError::NoMemory
-            | RequestError::TooManyRooms
-            | RequestError::Broken
-            | RequestError::Moved(_)
-            | RequestError::NoSpace
-            | RequestError::Draining => CallError::Overloaded,
-        })
+        answered.map_err(call_error)
+    }
+}
+
+/// The error of a call to a room that gave no answer.
+pub(super) fn call_error(error: RequestError) -> CallError {
+    match error {
+        RequestError::NoNamespace => CallError::NoSuchRoom,
+        RequestError::Failed => CallError::Failed,
+        RequestError::Overloaded
+        | RequestError::NoMemory
+        | RequestError::TooManyRooms
+        | RequestError::Broken
+        | RequestError::Moved(_)
+        | RequestError::NoSpace
+        | RequestError::Draining => CallError::Overloaded,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The errors of rooms, for clients, embedders and the operator.
 
+use crate::model::Response;
 use crate::store::CommitError;
 
 /// The reason why a room did not accept a client.
@@ -8,6 +9,9 @@ pub enum ConnectError {
     /// The room refused the client.
     #[error("{1}")]
     Refused(u16, String),
+    /// The room answered the client's request, and gave it no socket.
+    #[error("the room answered with status {}", .0.status)]
+    Answered(Response),
     /// The room did not answer.
     #[error(transparent)]
     NoAnswer(#[from] RequestError),

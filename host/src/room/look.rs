@@ -133,7 +133,12 @@ pub enum LookError {
 
 impl Shared {
     /// Why a room in memory is awake. `parts` are absent if it did not show them.
-    pub(super) fn awake_because(&self, mailbox: &Mailbox, parts: Option<&Parts>) -> Vec<AwakeBecause> {
+    pub(super) fn awake_because(
+        &self,
+        address: &Address,
+        mailbox: &Mailbox,
+        parts: Option<&Parts>,
+    ) -> Vec<AwakeBecause> {
         let now = clock::unix_millis();
         let numbers = mailbox.activity.numbers(now);
         wakefulness::reasons(&Facts {
@@ -141,7 +146,7 @@ impl Shared {
             awake: numbers.awake,
             turn_began: numbers.turn_began,
             last_event: numbers.last_event,
-            hibernate_after: self.hibernate_after,
+            hibernate_after: self.hibernate_after(address),
             events_per_second: numbers.events_per_second,
             events_waiting: mailbox.events_waiting(),
             outputs_waiting: mailbox.output_gate.len(),
@@ -161,7 +166,7 @@ impl Rooms {
         }?;
         for room in page.rooms.iter_mut().filter(|room| room.numbers.awake) {
             if let Some(mailbox) = self.0.registry.get(&room.address) {
-                room.awake_because = self.0.awake_because(&mailbox, None);
+                room.awake_because = self.0.awake_because(&room.address, &mailbox, None);
             }
         }
         Ok(page)
@@ -325,10 +330,10 @@ impl Rooms {
             numbers.posts = u32::try_from(record.posts.len()).unwrap_or(u32::MAX);
         }
         let awake_because = match &mailbox {
-            Some(mailbox) => self.0.awake_because(mailbox, Some(&parts)),
+            Some(mailbox) => self.0.awake_because(address, mailbox, Some(&parts)),
             None => wakefulness::reasons(&Facts {
                 now,
-                hibernate_after: self.0.hibernate_after,
+                hibernate_after: namespace.hibernate_after,
                 timer_at: parts.timer_at,
                 posts_waiting: numbers.posts as usize,
                 post_at: parts.post_at,

@@ -42,6 +42,7 @@ mod posts;
 mod queue;
 mod registry;
 mod reply;
+mod router_calls;
 mod seat;
 mod shared;
 mod tail;
@@ -85,6 +86,7 @@ pub use look::{ListedRoom, LookError, RoomOrder, RoomsPage, RoomsQuery};
 pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
 pub use peers::{Answers, Arrived, Delivered, FarSeat, Peers, SetsOut};
+pub use router_calls::RouterCalls;
 pub use seat::Seat;
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};
 pub use trial::{TrialFailed, Tried};
@@ -115,7 +117,6 @@ impl Rooms {
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
         host_limits: HostLimits,
-        hibernate_after: Duration,
         long_turns: LongTurns,
         outbound: HttpClient,
         telemetry: Option<Telemetry>,
@@ -131,7 +132,6 @@ impl Rooms {
             meter: Meter::new(&store),
             wants_proofs: store.wants_proofs(),
             store,
-            hibernate_after,
             long_turns,
             runtime: Handle::current(),
             registry: Registry::new(metrics.rooms.clone(), metrics.times.clone()),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::guest::CompiledRoom;
 use crate::model::Permission;
@@ -14,6 +15,8 @@ pub struct Namespace {
     pub code: Rollout<CompiledRoom>,
     /// The component as the configuration names it.
     pub component_name: String,
+    /// Its rooms hibernate after this time without events.
+    pub hibernate_after: Duration,
     /// Configuration values for its rooms.
     pub config: Arc<BTreeMap<String, String>>,
     /// The longest message that its rooms accept, in bytes.

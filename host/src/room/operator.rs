@@ -57,7 +57,7 @@ impl Rooms {
         match clock::timeout(SLEEP_TIMEOUT, answered).await {
             Ok(slept) => slept.map_err(|_| RequestError::Broken),
             Err(_) => {
-                let because = self.0.awake_because(&mailbox, None);
+                let because = self.0.awake_because(address, &mailbox, None);
                 Ok(Slept { was_awake: true, asleep: false, because })
             }
         }

@@ -6,6 +6,7 @@ use super::incoming::Incoming;
 use super::mailbox::{Enqueued, Mailbox};
 use super::peers::{Delivered, FarSeat};
 use super::shared::Shared;
+use crate::clock;
 use crate::model::{Client, Close, Message, SocketKey, UserAccess};
 
 /// The place of a client in its room. Its messages and its close enter the room here.
@@ -102,7 +103,7 @@ impl Seat {
     /// The auto-response of the room to this text, if it has set one. A room of another node gives it there.
     pub fn auto_response(&self, text: &str) -> Option<String> {
         match (&self.place, self.moved.get()) {
-            (Place::Here(here), None) => here.mailbox.output_gate.auto_response(text),
+            (Place::Here(here), None) => here.auto_response(text),
             _ => None,
         }
     }
@@ -128,6 +129,12 @@ impl FarSeat for Seat {
 }
 
 impl Here {
+    fn auto_response(&self, text: &str) -> Option<String> {
+        let reply = self.mailbox.output_gate.auto_response(text)?;
+        self.client.auto_responded(clock::unix_millis());
+        Some(reply)
+    }
+
     /// Fails: with the message, if the room is not here any more.
     fn message(&self, message: Message) -> Result<Delivered, Message> {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {

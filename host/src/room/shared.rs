@@ -40,7 +40,6 @@ pub(super) struct Shared {
     /// The store wants proofs: another node may own a room by now. It never changes.
     pub(super) wants_proofs: bool,
     pub(super) limits: Arc<Limits>,
-    pub(super) hibernate_after: Duration,
     pub(super) long_turns: LongTurns,
     /// The runtime on which room tasks run.
     pub(super) runtime: Handle,
@@ -86,6 +85,11 @@ impl Shared {
         let (answer, answered) = oneshot::channel();
         self.deliver(address, Incoming::Request { request, post: None, hops: Hops::NONE, answer })?;
         answered.await.unwrap_or(Err(RequestError::Broken))
+    }
+
+    /// How long a room of a namespace stays awake without events; 0 if there is no such namespace.
+    pub(super) fn hibernate_after(&self, address: &Address) -> Duration {
+        self.namespaces.get(address.namespace()).map_or(Duration::ZERO, |namespace| namespace.hibernate_after)
     }
 
     /// Whether the host is shutting down.

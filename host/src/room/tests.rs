@@ -21,6 +21,7 @@ fn rooms_that_idle(idle: Duration) -> (Rooms, Arc<TestTruth>) {
     let namespace = |component| Namespace {
         code: Rollout::new("0", engine.room("a room", component).expect("it is a room")),
         component_name: "a room".into(),
+        hibernate_after: idle,
         config: Arc::default(),
         message_in_bytes: 1 << 20,
         message_out_bytes: 1 << 20,
@@ -33,7 +34,7 @@ fn rooms_that_idle(idle: Duration) -> (Rooms, Arc<TestTruth>) {
     let (store, truth) = TestTruth::store();
     let long_turns = LongTurns::start().expect("there are threads");
     let outbound = HttpClient::new(None).expect("it has authorities");
-    let rooms = Rooms::start(store, namespaces.into(), HostLimits::new(limits), idle, long_turns, outbound, None);
+    let rooms = Rooms::start(store, namespaces.into(), HostLimits::new(limits), long_turns, outbound, None);
     (rooms.expect("memory is read"), truth)
 }
 

@@ -43,6 +43,13 @@ const deepest = (step) => {
   return "no end";
 };
 
+/** A value that is nested as deep as its room has memory. */
+const deep = (around) => {
+  let value = [];
+  for (let depth = 0; depth < 100_000; depth++) value = around(value);
+  return value;
+};
+
 const nested = (depth) => "[".repeat(depth) + "]".repeat(depth);
 
 const commands = {
@@ -58,6 +65,7 @@ const commands = {
   tagged: (sender, tag) => reply(sender, host.socketIds({ tag }).length),
   attach: (sender, text) => reply(sender, host.setAttachment(sender, host.utf8(text))),
   attached: (sender) => reply(sender, host.text(host.attachment(sender))),
+  answer: (sender) => reply(sender, host.answer({ status: 200, headers: [], body: "" })),
   close: (sender, code) => reply(sender, host.close(sender, Number(code), "as you wish")),
 
   "put-values": () => Object.entries(values()).forEach(([name, value]) => host.putValue(`value:${name}`, value)),
@@ -133,7 +141,7 @@ const commands = {
       reply(sender, `caught ${error.name}`);
     }
   },
-  recursion: (sender, way) => {
+  recursion: (sender, ...way) => {
     const ways = {
       call: (down) => down(),
       apply: (down) => Reflect.apply(down, null, []),
@@ -149,17 +157,19 @@ const commands = {
       generator: (down) => [...(function* () { yield down(); })()],
       encode: (down) => host.encode({ get x() { return down(); } }),
       parse: () => JSON.parse(nested(1_000_000)),
-      stringify: () => {
-        let value = [];
-        for (let depth = 0; depth < 1_000_000; depth++) value = [value];
-        JSON.stringify(value);
-      },
+      "parse objects": () => JSON.parse('{"a":'.repeat(100_000)),
+      stringify: () => JSON.stringify(deep((value) => [value])),
+      "stringify objects": () => JSON.stringify(deep((value) => ({ value }))),
+      "stringify pretty": () => JSON.stringify(deep((value) => ({ value })), (key, value) => value, 1),
+      clone: () => structuredClone(deep((value) => [value])),
+      flat: () => deep((value) => [value]).flat(Infinity),
       regexp: () => /^(?:(?:a*)*)*$/.test(`${"a".repeat(28)}b`),
       source: () => new Function(`return ${nested(100_000)}`),
       expression: () => new RegExp("(".repeat(100_000) + ")".repeat(100_000)),
     };
     host.put("half", host.utf8("x"));
-    reply(sender, deepest(ways[way]));
+    const words = way.join(" ");
+    reply(sender, deepest(ways[words]));
   },
   prototypes: (sender) => {
     const evil = () => {
@@ -203,6 +213,14 @@ export default class {
 
   connect({ query }, socket) {
     if (query === "refuse") return { status: 403, reason: "not you" };
+    if (query === "answer") {
+      host.putValue("asked", ++this.events);
+      host.send(socket, "never");
+      host.answer({ status: 503, headers: [], body: "replaced" });
+      host.answer({ status: 402, headers: [["retry-after", "5"]], body: `pay, says ${this.events}` });
+      return;
+    }
+    if (query === "bad-answer") return { status: 500, reason: host.answer({ status: 101, headers: [], body: "" }) };
     if (query === "throw") throw new Error("no door");
     host.send(socket, "welcome");
   }

@@ -17,10 +17,11 @@ export default (definition, serve) => {
   const events = [
     "connect", "message", "close", "timer", "request", "route", "exportUser", "eraseUser", "idle", "unsettled",
   ];
-  const hooks = { world: definition.world, dataVersion: definition.dataVersion };
+  const { world, dataVersion, outbound } = definition;
+  const hooks = { world, dataVersion, outbound };
   // The object is made in `wake`: there is no room before it. A router has no `wake`.
   const awake = () => (room ??= new definition());
-  if (hooks.world !== "router") {
+  if (world !== "router" && world !== "connected-router") {
     hooks.wake = () => {
       awake();
     };

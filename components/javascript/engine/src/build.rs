@@ -95,6 +95,9 @@ fn parts<const N: usize>(input: &[u8], lengths: [usize; N]) -> Result<[&str; N],
 /// The worlds of a component with these hooks.
 fn description(hooks: &Hooks) -> String {
     let mut text = hooks.world.name().to_owned();
+    if hooks.outbound {
+        text.push_str(" outbound");
+    }
     if hooks.has(Hook::ExportUser) {
         text.push_str(" personal-data");
     }

@@ -8,17 +8,21 @@ use std::fmt::Write as _;
 
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::{Declared, Evaluated};
-use rquickjs::{Context, Ctx, Error, Exception, Function, Module, Persistent, Runtime, Value};
+use rquickjs::{Context, Ctx, Error, Exception, Function, Module, Persistent, Runtime, Value, qjs};
 
 use crate::hooks::{Hook, Hooks};
 use crate::memory::Trapping;
 use crate::trace::SourceMap;
 use crate::{build, flat};
 
-/// The bytes of the C stack that a script may use. The host gives a component 512 KiB of machine stack, of which chains
-/// of calls use up to 2.7 times as much. Above this limit a script gets a `RangeError` that it can catch; above the
-/// machine stack its turn ends.
-const SCRIPT_STACK_BYTES: usize = 160 << 10;
+/// The bytes of the C stack that a script may use. The host gives a component 512 KiB of machine stack; with the frames of
+/// `quickjs_stack.h` no recursion uses more of that than of this one, but for the parser of sources. Above this limit a
+/// script gets a `RangeError` that it can catch; above the machine stack its turn ends.
+const SCRIPT_STACK_BYTES: usize = 400 << 10;
+
+/// The same while the bundle is parsed: `quickjs_stack.h` leaves the parser less of it, and a bundle may have long chains
+/// of `else if`. One that is nested too deeply ends the build.
+const BUNDLE_STACK_BYTES: usize = SCRIPT_STACK_BYTES + (350 << 10);
 
 /// Makes the globals of the Web that QuickJS lacks.
 const WEB: &str = include_str!("web.js");
@@ -65,7 +69,9 @@ impl Engine {
         let hooks = context.with(|ctx| {
             run_own(&ctx, "dormouse:web", WEB).map_err(|error| explain(&ctx, error))?;
             flat::take_natives(&ctx).map_err(|error| explain(&ctx, error))?;
+            set_stack_bytes(&ctx, BUNDLE_STACK_BYTES);
             let module = Module::declare(ctx.clone(), name, source).map_err(|error| explain(&ctx, error))?;
+            set_stack_bytes(&ctx, SCRIPT_STACK_BYTES);
             let (module, promise) = module.eval().map_err(|error| explain(&ctx, error))?;
             while ctx.execute_pending_job() {}
             match promise.result::<Value>() {
@@ -171,6 +177,15 @@ fn new_runtime() -> rquickjs::Result<(Runtime, Context)> {
     let context = Context::full(&runtime)?;
     context.with(|ctx| flat::install(&ctx))?;
     Ok((runtime, context))
+}
+
+/// Changes the limit of the stack while the runtime is in use.
+#[expect(unsafe_code, reason = "rquickjs changes it only from outside")]
+fn set_stack_bytes(ctx: &Ctx<'_>, bytes: usize) {
+    // SAFETY: the context lives, and so does its runtime.
+    unsafe {
+        qjs::JS_SetMaxStackSize(qjs::JS_GetRuntime(ctx.as_raw().as_ptr()), bytes as _);
+    }
 }
 
 /// Runs a module of the engine itself. Its name is in stack traces.

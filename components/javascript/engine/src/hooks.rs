@@ -49,6 +49,7 @@ pub(crate) enum World {
     Room,
     ConnectedRoom,
     Router,
+    ConnectedRouter,
 }
 
 impl World {
@@ -57,11 +58,22 @@ impl World {
             World::Room => "room",
             World::ConnectedRoom => "connected-room",
             World::Router => "router",
+            World::ConnectedRouter => "connected-router",
         }
     }
 
+    pub(crate) fn is_router(self) -> bool {
+        matches!(self, World::Router | World::ConnectedRouter)
+    }
+
+    /// Whether it may call rooms.
+    pub(crate) fn is_connected(self) -> bool {
+        matches!(self, World::ConnectedRoom | World::ConnectedRouter)
+    }
+
     fn parse(name: &str) -> Option<World> {
-        [World::Room, World::ConnectedRoom, World::Router].into_iter().find(|world| world.name() == name)
+        let all = [World::Room, World::ConnectedRoom, World::Router, World::ConnectedRouter];
+        all.into_iter().find(|world| world.name() == name)
     }
 }
 
@@ -70,6 +82,8 @@ pub(crate) struct Hooks {
     pub(crate) world: World,
     /// The version of the data, of a bundle that migrates.
     pub(crate) data_version: Option<u32>,
+    /// Whether the bundle sends requests to servers.
+    pub(crate) outbound: bool,
 }
 
 thread_local! {
@@ -96,12 +110,15 @@ impl Hooks {
         let world = match hooks.get::<_, Option<String>>("world")? {
             None => World::Room,
             Some(name) => World::parse(&name).ok_or_else(|| {
-                let text =
-                    format!("serve: the world \"{name}\" is none of \"room\", \"connected-room\" and \"router\"");
+                let text = format!(
+                    "serve: the world \"{name}\" is none of \"room\", \"connected-room\", \"router\" and \
+                     \"connected-router\""
+                );
                 Exception::throw_type(ctx, &text)
             })?,
         };
-        let hooks = Hooks { functions, world, data_version: data_version(ctx, &hooks)? };
+        let outbound = hooks.get::<_, Option<bool>>("outbound")?.unwrap_or(false);
+        let hooks = Hooks { functions, world, data_version: data_version(ctx, &hooks)?, outbound };
         hooks.check(ctx)?;
         REGISTERED.set(Some(hooks));
         Ok(())
@@ -109,8 +126,10 @@ impl Hooks {
 
     fn check(&self, ctx: &Ctx<'_>) -> rquickjs::Result<()> {
         let has = |hook: Hook| self.functions[hook as usize].is_some();
-        let problem = if (self.world == World::Router) != has(Hook::Route) {
+        let problem = if self.world.is_router() != has(Hook::Route) {
             "a router has the hook `route`, and a room has not"
+        } else if self.world.is_router() && self.outbound {
+            "a router reaches no servers: leave out `outbound`"
         } else if has(Hook::ExportUser) != has(Hook::EraseUser) {
             "`exportUser` and `eraseUser` belong together"
         } else if has(Hook::Migrate) != self.data_version.is_some() {

@@ -42,6 +42,14 @@
     hidden(error, "name", name);
     return error;
   };
+  function DOMExceptionHere(message = "", name = "Error") {
+    const given = typeof name === "object" && name !== null ? name.name : name;
+    return domException(`${message}`, `${given ?? "Error"}`);
+  }
+  DOMExceptionHere.prototype = domExceptions;
+  define("DOMException", DOMExceptionHere);
+  hidden(DOMExceptionHere, "name", "DOMException");
+  hidden(domExceptions, "constructor", DOMExceptionHere);
   const unboxers = [Number, String, Boolean, BigInt].map((type) => type.prototype.valueOf);
   const viewBytes = (view) => {
     const parts = apply(tagOf, view, []) === "[object DataView]" ? partsOfDataView : partsOfArray;
@@ -383,7 +391,29 @@
     if (algorithmName(algorithm) !== "HMAC") throw notSupported("crypto.subtle: the engine signs with HMAC only");
     return native.hmac(key.algorithm.hash.name, secretOf(key), copy(data));
   };
+  /** The bytes of the blocks of a hash, which are the length of a new key. */
+  const BLOCK_BYTES = { "SHA-1": 64, "SHA-256": 64, "SHA-384": 128, "SHA-512": 128 };
+  const isEqual = (one, other) => {
+    // The time must not tell how many bytes are right.
+    let difference = one.length ^ other.length;
+    for (let index = 0; index < one.length; index++) difference |= one[index] ^ other[index];
+    return difference === 0;
+  };
   const subtle = {
+    async generateKey(algorithm, extractable, usages) {
+      if (algorithmName(algorithm) !== "HMAC") {
+        throw notSupported("crypto.subtle.generateKey: the engine makes keys for HMAC only");
+      }
+      const length = BLOCK_BYTES[hashOf(algorithm)];
+      if (!length) throw notSupported(`the engine has no ${hashOf(algorithm)}`);
+      return subtle.importKey("raw", host.randomBytes(length), algorithm, extractable, usages);
+    },
+    /** Cloudflare's own. */
+    timingSafeEqual(one, other) {
+      const [left, right] = [bytesOf(one), bytesOf(other)];
+      if (left.length !== right.length) throw new TypeError("Input buffers must have the same byte length");
+      return isEqual(left, right);
+    },
     async digest(algorithm, data) {
       const digest = native.digest(algorithmName(algorithm), copy(data));
       if (!digest) throw notSupported(`crypto.subtle.digest: the engine has no ${algorithmName(algorithm)}`);
@@ -408,13 +438,14 @@
       return codeOf(algorithm, key, data).buffer;
     },
     async verify(algorithm, key, signature, data) {
-      const [code, given] = [codeOf(algorithm, key, data), copy(signature)];
-      // The time must not tell how many bytes are right.
-      let difference = code.length ^ given.length;
-      for (let index = 0; index < code.length; index++) difference |= code[index] ^ given[index];
-      return difference === 0;
+      return isEqual(codeOf(algorithm, key, data), copy(signature));
     },
   };
+  for (const name of ["encrypt", "decrypt", "deriveBits", "deriveKey", "wrapKey", "unwrapKey"]) {
+    subtle[name] = async () => {
+      throw notSupported(`crypto.subtle.${name}: the engine has hashes and HMAC only`);
+    };
+  }
   const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   const crypto = {
     subtle,
@@ -503,10 +534,28 @@
     if (isView(value)) return value instanceof DataView ? `${name}(${value.byteLength} bytes)` : `${name}[${listed([...value.subarray(0, MAX_ITEMS)], depth)}]`;
     return name + pairs(Object.entries(value), depth, (key, text) => `${key}: ${text}`);
   };
+  /** As everywhere: `%s` and the like in the first text take the place of values. */
+  const formatted = (values) => {
+    let used = 0;
+    const [first] = values;
+    const all = values.map((value) => shown(value));
+    if (typeof first === "string" && values.length > 1 && first.includes("%")) {
+      all[0] = first.replace(/%[sdifoOjc%]/g, (sign) => {
+        if (sign === "%%") return "%";
+        if (used + 1 >= values.length) return sign;
+        const value = values[++used];
+        if (sign === "%c") return "";
+        if (sign === "%i") return `${Math.trunc(Number(value))}`;
+        return sign === "%d" || sign === "%f" ? `${Number(value)}` : all[used];
+      });
+      all.splice(1, used);
+    }
+    return all.join(" ");
+  };
   const line = (level) => (...values) => {
     let text;
     try {
-      text = values.map((value) => shown(value)).join(" ");
+      text = formatted(values);
     } catch (error) {
       text = `a value that cannot be shown: ${error?.message}`;
     }
@@ -514,11 +563,20 @@
   };
   const [debug, info, warn, error] = [0, 1, 2, 3].map(line);
   const nothing = () => {};
+  const counts = new Map();
   const console = {
     debug, trace: debug, info, log: info, dir: info, table: info, warn, error,
     assert: (truth, ...values) => (truth ? undefined : error("Assertion failed:", ...values)),
-    group: nothing, groupCollapsed: nothing, groupEnd: nothing, count: nothing, countReset: nothing,
-    time: nothing, timeLog: nothing, timeEnd: nothing, clear: nothing,
+    group: info, groupCollapsed: info, groupEnd: nothing, clear: nothing,
+    count: (label = "default") => {
+      counts.set(label, (counts.get(label) ?? 0) + 1);
+      info(`${label}: ${counts.get(label)}`);
+    },
+    countReset: (label = "default") => void counts.delete(label),
+    // Time stands still in a turn.
+    time: nothing,
+    timeLog: (label = "default", ...values) => info(`${label}: 0ms`, ...values),
+    timeEnd: (label = "default") => info(`${label}: 0ms`),
   };
 
   const enqueue = globalThis.queueMicrotask;
@@ -536,8 +594,8 @@
   global({
     console, queueMicrotask, crypto, CryptoKey, TextEncoder, TextDecoder, URL, URLSearchParams,
     structuredClone: (value) => host.decode(host.encode(value)),
-    // Time stands still in a turn, so nothing takes any.
-    performance: { now: () => 0, get timeOrigin() { return host.now(); } },
+    // Time stands still in a turn, so nothing takes any. As on Cloudflare it is the time since 1970.
+    performance: { now: () => host.now(), timeOrigin: 0, mark() {}, measure() {} },
     self: globalThis,
   });
 })();

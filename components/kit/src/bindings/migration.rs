@@ -100,23 +100,23 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_migration_0_1_5_cabi {
+                macro_rules! __export_dormouse_room_migration_0_1_6_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/migration@0.1.5#data-version")] unsafe extern "C"
+                        "dormouse:room/migration@0.1.6#data-version")] unsafe extern "C"
                         fn export_data_version() -> i32 { unsafe { $($path_to_types)*::
                         _export_data_version_cabi::<$ty > () } } #[unsafe (export_name =
-                        "dormouse:room/migration@0.1.5#migrate")] unsafe extern "C" fn
+                        "dormouse:room/migration@0.1.6#migrate")] unsafe extern "C" fn
                         export_migrate(arg0 : i32,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_migrate_cabi::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "cabi_post_dormouse:room/migration@0.1.5#migrate")] unsafe extern
+                        "cabi_post_dormouse:room/migration@0.1.6#migrate")] unsafe extern
                         "C" fn _post_return_migrate(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_migrate::<$ty > (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_migration_0_1_5_cabi;
+                pub use __export_dormouse_room_migration_0_1_6_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -237,18 +237,18 @@ macro_rules! __export_migration_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::migration::__export_dormouse_room_migration_0_1_5_cabi!($ty
+        exports::dormouse::room::migration::__export_dormouse_room_migration_0_1_6_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::migration);
         const _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe
         (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:migration-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:migration-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
         __WIT_BINDGEN_COMPONENT_TYPE : [u8; 275] = *
         b"\
 \0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x89\x01\x01A\x02\x01\
 A\x02\x01B\x05\x01@\0\0y\x04\0\x0cdata-version\x01\0\x01j\0\x01s\x01@\x01\x04fro\
-my\0\x01\x04\0\x07migrate\x01\x02\x04\0\x1ddormouse:room/migration@0.1.5\x05\0\x04\
-\0'dormouse:room/migration-component@0.1.5\x04\0\x0b\x19\x01\0\x13migration-comp\
+my\0\x01\x04\0\x07migrate\x01\x02\x04\0\x1ddormouse:room/migration@0.1.6\x05\0\x04\
+\0'dormouse:room/migration-component@0.1.6\x04\0\x0b\x19\x01\0\x13migration-comp\
 onent\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.\
 3\x10wit-bindgen-rust\x060.61.1";
         };
@@ -259,13 +259,13 @@ pub use __export_migration_component_impl as export_migration;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:migration-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:migration-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
 pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 251] = *b"\
 \0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07R\x01A\x02\x01A\0\x04\
-\0Gdormouse:room/migration-component-with-all-of-its-exports-removed@0.1.5\x04\0\
+\0Gdormouse:room/migration-component-with-all-of-its-exports-removed@0.1.6\x04\0\
 \x0b9\x01\03migration-component-with-all-of-its-exports-removed\x03\0\0\0G\x09pr\
 oducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x06\
 0.61.1";

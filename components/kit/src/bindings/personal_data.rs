@@ -392,31 +392,31 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_personal_data_0_1_5_cabi {
+                macro_rules! __export_dormouse_room_personal_data_0_1_6_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/personal-data@0.1.5#export-user")] unsafe extern
+                        "dormouse:room/personal-data@0.1.6#export-user")] unsafe extern
                         "C" fn export_export_user(arg0 : * mut u8, arg1 : usize, arg2 :
                         i32, arg3 : * mut u8, arg4 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_export_user_cabi::<$ty > (arg0,
                         arg1, arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/personal-data@0.1.5#export-user")]
+                        "cabi_post_dormouse:room/personal-data@0.1.6#export-user")]
                         unsafe extern "C" fn _post_return_export_user(arg0 : * mut u8,) {
                         unsafe { $($path_to_types)*:: __post_return_export_user::<$ty >
                         (arg0) } } #[unsafe (export_name =
-                        "dormouse:room/personal-data@0.1.5#erase-user")] unsafe extern
+                        "dormouse:room/personal-data@0.1.6#erase-user")] unsafe extern
                         "C" fn export_erase_user(arg0 : * mut u8, arg1 : usize, arg2 :
                         i32, arg3 : * mut u8, arg4 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_erase_user_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/personal-data@0.1.5#erase-user")] unsafe
+                        "cabi_post_dormouse:room/personal-data@0.1.6#erase-user")] unsafe
                         extern "C" fn _post_return_erase_user(arg0 : * mut u8,) { unsafe
                         { $($path_to_types)*:: __post_return_erase_user::<$ty > (arg0) }
                         } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_personal_data_0_1_5_cabi;
+                pub use __export_dormouse_room_personal_data_0_1_6_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -552,11 +552,11 @@ macro_rules! __export_personal_data_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::personal_data::__export_dormouse_room_personal_data_0_1_5_cabi!($ty
+        exports::dormouse::room::personal_data::__export_dormouse_room_personal_data_0_1_6_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::personal_data);
         const _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe
         (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:personal-data-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:personal-data-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
         __WIT_BINDGEN_COMPONENT_TYPE : [u8; 380] = *
         b"\
@@ -565,8 +565,8 @@ A\x02\x01B\x0c\x01ps\x01ks\x01r\x02\x05items\0\x04next\x01\x04\0\x08exported\x03
 \0\x02\x01r\x02\x05itemsy\x04next\x01\x04\0\x06erased\x03\0\x04\x01j\x01\x03\x01\
 s\x01@\x02\x04users\x05after\x01\0\x06\x04\0\x0bexport-user\x01\x07\x01j\x01\x05\
 \x01s\x01@\x02\x04users\x05after\x01\0\x08\x04\0\x0aerase-user\x01\x09\x04\0!dor\
-mouse:room/personal-data@0.1.5\x05\0\x04\0+dormouse:room/personal-data-component\
-@0.1.5\x04\0\x0b\x1d\x01\0\x17personal-data-component\x03\0\0\0G\x09producers\x01\
+mouse:room/personal-data@0.1.6\x05\0\x04\0+dormouse:room/personal-data-component\
+@0.1.6\x04\0\x0b\x1d\x01\0\x17personal-data-component\x03\0\0\0G\x09producers\x01\
 \x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
@@ -576,13 +576,13 @@ pub use __export_personal_data_component_impl as export_personal_data;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:personal-data-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:personal-data-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
 pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 259] = *b"\
 \0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07V\x01A\x02\x01A\0\x04\
-\0Kdormouse:room/personal-data-component-with-all-of-its-exports-removed@0.1.5\x04\
+\0Kdormouse:room/personal-data-component-with-all-of-its-exports-removed@0.1.6\x04\
 \0\x0b=\x01\07personal-data-component-with-all-of-its-exports-removed\x03\0\0\0G\
 \x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen\
 -rust\x060.61.1";

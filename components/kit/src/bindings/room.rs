@@ -113,7 +113,8 @@ pub mod dormouse {
                 }
             }
         }
-        /// Requests to other rooms of this host, answered during the turn. Only in the world `connected-room-component`.
+        /// Requests to other rooms of this host, answered during the turn. Only in the worlds `connected-room-component` and
+        /// `connected-router-component`.
         ///
         /// The operator configures which namespaces a room may reach (`calls` of its own namespace; by default none). The
         /// called room gets the request with the header `dormouse-caller: NAMESPACE/NAME`, which no client and no room can
@@ -126,6 +127,11 @@ pub mod dormouse {
         ///
         /// During a call this room's other events wait. The answers are inputs of the turn: the same answers give the same
         /// turn.
+        ///
+        /// A router calls in the same way, before it decides. It may call the namespaces of the operator's `router_calls`. The
+        /// room gets `dormouse-caller: router`, and an `idempotency-key` that the router gives. The host does not check what
+        /// the request's user may do in a room that a router calls: it checks that only for the router's decision. During a
+        /// deploy, a router's call may run again by the router before it.
         ///
         /// Limit: 32 calls and requests a turn, and 10 s from the first one's start to the last one's end (both configurable).
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -356,7 +362,7 @@ pub mod dormouse {
                     };
                     let ptr15 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "call"]
                         fn wit_import16(_: *mut u8, _: *mut u8);
@@ -751,7 +757,7 @@ pub mod dormouse {
                     };
                     let ptr17 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "post"]
                         fn wit_import18(_: *mut u8, _: *mut u8);
@@ -794,7 +800,7 @@ pub mod dormouse {
             pub fn waiting() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "waiting"]
                         fn wit_import0() -> i32;
@@ -925,7 +931,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "namespace"]
                         fn wit_import1(_: *mut u8);
@@ -963,7 +969,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "name"]
                         fn wit_import1(_: *mut u8);
@@ -989,7 +995,7 @@ pub mod dormouse {
             pub fn now() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "now"]
                         fn wit_import0() -> i64;
@@ -1008,7 +1014,7 @@ pub mod dormouse {
             pub fn woken_by() -> WakeReason {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "woken-by"]
                         fn wit_import0() -> i32;
@@ -1031,7 +1037,7 @@ pub mod dormouse {
             pub fn incarnation() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "incarnation"]
                         fn wit_import0() -> i64;
@@ -1066,7 +1072,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "config"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -1108,7 +1114,7 @@ pub mod dormouse {
             pub fn random() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "random"]
                         fn wit_import0() -> i64;
@@ -1134,7 +1140,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "log"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -1196,7 +1202,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/access@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "claims-json"]
                         fn wit_import1(_: *mut u8);
@@ -1225,7 +1231,7 @@ pub mod dormouse {
             pub fn permissions() -> PermissionSet {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/access@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "permissions"]
                         fn wit_import0() -> i32;
@@ -1262,7 +1268,8 @@ pub mod dormouse {
                 TooLarge(u32),
                 /// Above the limit, in number. The room's author must use fewer.
                 TooMany(u32),
-                /// A room may not close with this code. Use 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999.
+                /// A room may not close with this code. Use 1000 to 1003, 1007 to 1014, or 3000 to 4999. Before 0.1.6 of the
+                /// contract also 1001 to 1003, 1007, 1010 and 1014 were refused.
                 BadCloseCode,
             }
             impl ::core::fmt::Debug for SocketError {
@@ -1353,7 +1360,7 @@ pub mod dormouse {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]socket"]
                         fn drop(_: i32);
@@ -1422,7 +1429,7 @@ pub mod dormouse {
                 pub fn id(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.id"]
                             fn wit_import0(_: i32) -> i64;
@@ -1455,7 +1462,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.user"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1510,7 +1517,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.claims-json"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1541,7 +1548,7 @@ pub mod dormouse {
                 pub fn permissions(&self) -> PermissionSet {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.permissions"]
                             fn wit_import0(_: i32) -> i32;
@@ -1577,7 +1584,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.tags"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1663,7 +1670,7 @@ pub mod dormouse {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-tags"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1737,7 +1744,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.attachment"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1781,7 +1788,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-attachment"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1872,7 +1879,7 @@ pub mod dormouse {
                         };
                         let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send"]
                             fn wit_import5(
@@ -1984,7 +1991,7 @@ pub mod dormouse {
                         let len4 = vec4.len();
                         let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send-with-id"]
                             fn wit_import6(
@@ -2091,7 +2098,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.close"]
                             fn wit_import2(
@@ -2166,7 +2173,7 @@ pub mod dormouse {
                 pub fn buffered(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.buffered"]
                             fn wit_import0(_: i32) -> i64;
@@ -2177,6 +2184,48 @@ pub mod dormouse {
                         }
                         let ret = wit_import0((self).handle() as i32);
                         ret as u64
+                    }
+                }
+            }
+            impl Socket {
+                #[allow(unused_unsafe, clippy::all)]
+                /// When the host last gave this client the auto-response: Unix time in milliseconds. Absent if it never did.
+                ///
+                /// Seen: as of this moment, also within a turn; like `buffered`, it does not depend on the turn alone.
+                /// Restart: as the socket.
+                #[allow(async_fn_in_trait)]
+                pub fn auto_responded_at(&self) -> ::core::option::Option<u64> {
+                    unsafe {
+                        #[repr(align(8))]
+                        struct RetArea([::core::mem::MaybeUninit<u8>; 16]);
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 16],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]socket.auto-responded-at"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result4 = match l2 {
+                            0 => None,
+                            1 => {
+                                let e = {
+                                    let l3 = *ptr0.add(8).cast::<i64>();
+                                    l3 as u64
+                                };
+                                Some(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result4
                     }
                 }
             }
@@ -2245,7 +2294,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "all"]
                         fn wit_import8(
@@ -2359,7 +2408,7 @@ pub mod dormouse {
                         }
                     };
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "count"]
                         fn wit_import7(
@@ -2412,7 +2461,7 @@ pub mod dormouse {
                     let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 8]);
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import1(_: i64, _: *mut u8);
@@ -2513,7 +2562,7 @@ pub mod dormouse {
                     };
                     let ptr11 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "broadcast"]
                         fn wit_import12(
@@ -2685,7 +2734,7 @@ pub mod dormouse {
                     };
                     let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "broadcast-with-id"]
                         fn wit_import13(
@@ -2801,7 +2850,7 @@ pub mod dormouse {
             pub fn max_message_bytes() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "max-message-bytes"]
                         fn wit_import0() -> i32;
@@ -2837,7 +2886,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "set-auto-response"]
                         fn wit_import3(
@@ -2904,7 +2953,7 @@ pub mod dormouse {
             pub fn clear_auto_response() -> () {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "clear-auto-response"]
                         fn wit_import0();
@@ -3020,7 +3069,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3094,7 +3143,7 @@ pub mod dormouse {
                     }
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "get-many"]
                         fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
@@ -3168,7 +3217,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "put"]
                         fn wit_import3(
@@ -3259,7 +3308,7 @@ pub mod dormouse {
                     }
                     let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "put-many"]
                         fn wit_import5(_: *mut u8, _: usize, _: *mut u8);
@@ -3304,7 +3353,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3332,7 +3381,7 @@ pub mod dormouse {
                     let ptr1 = vec1.as_ptr().cast::<u8>();
                     let len1 = vec1.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "delete-range"]
                         fn wit_import2(
@@ -3417,7 +3466,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import8(
@@ -3632,7 +3681,7 @@ pub mod dormouse {
                     let len2 = vec2.len();
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "set"]
                         fn wit_import4(
@@ -3712,7 +3761,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3775,7 +3824,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "cancel"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3806,7 +3855,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.5")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.6")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import1(_: *mut u8);
@@ -3864,6 +3913,161 @@ pub mod dormouse {
                     );
                     let result13 = result12;
                     result13
+                }
+            }
+        }
+        /// The answer to a client that asks to connect, beyond yes and no.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod upgrade {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Response = super::super::super::dormouse::room::types::Response;
+            /// Why the answer was not taken.
+            #[derive(Clone, Copy)]
+            pub enum AnswerError {
+                /// No client asks to connect in this turn. The room's author must answer in `on-connect`.
+                NoClient,
+                /// The host would not send it. The room's author must change its status, its headers or its length.
+                BadAnswer,
+            }
+            impl ::core::fmt::Debug for AnswerError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        AnswerError::NoClient => {
+                            f.debug_tuple("AnswerError::NoClient").finish()
+                        }
+                        AnswerError::BadAnswer => {
+                            f.debug_tuple("AnswerError::BadAnswer").finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for AnswerError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for AnswerError {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Answer the request of the client that asks to connect with this response, and give it no socket, if `on-connect`
+            /// returns without an error. Unlike a `refusal` this keeps the turn: what it wrote stays, and so does the instance.
+            /// The socket of the event gets no messages and no `on-close`. Called again, the last answer counts.
+            ///
+            /// Seen: the answer is sent after this turn commits.
+            /// Fails: `no-client` in other events; `bad-answer` for a status below 200 or above 599, and
+            /// above 64 headers or 16 MiB of body.
+            /// Traps: above 16 MiB of messages and answers a turn.
+            #[allow(async_fn_in_trait)]
+            pub fn answer(
+                response: &Response,
+            ) -> ::core::result::Result<(), AnswerError> {
+                unsafe {
+                    #[repr(align(1))]
+                    struct RetArea([::core::mem::MaybeUninit<u8>; 2]);
+                    let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2]);
+                    let super::super::super::dormouse::room::types::Response {
+                        status: status0,
+                        headers: headers0,
+                        body: body0,
+                    } = response;
+                    let vec4 = headers0;
+                    let len4 = vec4.len();
+                    let layout4 = _rt::alloc::Layout::from_size_align(
+                            vec4.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(layout4);
+                    for (i, e) in vec4.into_iter().enumerate() {
+                        let base = result4
+                            .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let (t1_0, t1_1) = e;
+                            let vec2 = t1_0;
+                            let ptr2 = vec2.as_ptr().cast::<u8>();
+                            let len2 = vec2.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len2;
+                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            let vec3 = t1_1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                        }
+                    }
+                    let vec5 = body0;
+                    let ptr5 = vec5.as_ptr().cast::<u8>();
+                    let len5 = vec5.len();
+                    let ptr6 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "dormouse:room/upgrade@0.1.6")]
+                    unsafe extern "C" {
+                        #[link_name = "answer"]
+                        fn wit_import7(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import7(
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import7(
+                        _rt::as_i32(status0),
+                        result4,
+                        len4,
+                        ptr5.cast_mut(),
+                        len5,
+                        ptr6,
+                    );
+                    let l8 = i32::from(*ptr6.add(0).cast::<u8>());
+                    let result11 = match l8 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l9 = i32::from(*ptr6.add(1).cast::<u8>());
+                                let v10 = match l9 {
+                                    0 => AnswerError::NoClient,
+                                    n => {
+                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                        AnswerError::BadAnswer
+                                    }
+                                };
+                                v10
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result11
                 }
             }
         }
@@ -4745,48 +4949,48 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_room_0_1_5_cabi {
+                macro_rules! __export_dormouse_room_room_0_1_6_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/room@0.1.5#wake")] unsafe extern "C" fn
+                        "dormouse:room/room@0.1.6#wake")] unsafe extern "C" fn
                         export_wake() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_wake_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#wake")] unsafe extern "C" fn
+                        "cabi_post_dormouse:room/room@0.1.6#wake")] unsafe extern "C" fn
                         _post_return_wake(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_wake::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-connect")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.6#on-connect")]
                         unsafe extern "C" fn export_on_connect(arg0 : * mut u8,) -> * mut
                         u8 { unsafe { $($path_to_types)*:: _export_on_connect_cabi::<$ty
                         > (arg0) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#on-connect")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.6#on-connect")] unsafe extern
                         "C" fn _post_return_on_connect(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_connect::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-message")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.6#on-message")]
                         unsafe extern "C" fn export_on_message(arg0 : i32, arg1 : i32,
                         arg2 : * mut u8, arg3 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_message_cabi::<$ty > (arg0, arg1,
                         arg2, arg3) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#on-message")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.6#on-message")] unsafe extern
                         "C" fn _post_return_on_message(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_message::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-close")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.6#on-close")]
                         unsafe extern "C" fn export_on_close(arg0 : i32, arg1 : i32, arg2
                         : * mut u8, arg3 : usize, arg4 : i32,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_close_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#on-close")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.6#on-close")] unsafe extern "C"
                         fn _post_return_on_close(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_close::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-timer")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.6#on-timer")]
                         unsafe extern "C" fn export_on_timer(arg0 : * mut u8, arg1 :
                         usize, arg2 : i64, arg3 : * mut u8, arg4 : usize, arg5 : i32,) ->
                         * mut u8 { unsafe { $($path_to_types)*::
                         _export_on_timer_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
                         arg5) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#on-timer")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.6#on-timer")] unsafe extern "C"
                         fn _post_return_on_timer(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_timer::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.5#on-request")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.6#on-request")]
                         unsafe extern "C" fn export_on_request(arg0 : * mut u8, arg1 :
                         usize, arg2 : * mut u8, arg3 : usize, arg4 : i32, arg5 : * mut
                         u8, arg6 : usize, arg7 : * mut u8, arg8 : usize, arg9 : * mut u8,
@@ -4795,14 +4999,14 @@ pub mod exports {
                         $($path_to_types)*:: _export_on_request_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10, arg11,
                         arg12, arg13, arg14, arg15) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.5#on-request")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.6#on-request")] unsafe extern
                         "C" fn _post_return_on_request(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_request::<$ty > (arg0) } }
                         };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_room_0_1_5_cabi;
+                pub use __export_dormouse_room_room_0_1_6_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -5046,41 +5250,41 @@ macro_rules! __export_connected_room_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::room::__export_dormouse_room_room_0_1_5_cabi!($ty
+        exports::dormouse::room::room::__export_dormouse_room_room_0_1_6_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::room); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:connected-room-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:connected-room-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3439] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3621] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x19\x01A\x02\x01\
-A\x19\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x96\x1b\x01A\x02\x01\
+A\x1b\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.5\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.6\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.5\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.6\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.5\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.6\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.5\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+dormouse:room/context@0.1.6\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
 ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
 s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
-access@0.1.5\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
-\0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
+access@0.1.6\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+\0\0\x04user\x01BB\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
 \x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
 q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
 \0\x0csocket-error\x03\0\x06\x01q\x02\x06bad-id\0\0\x08not-sent\x01\x07\0\x04\0\x0b\
@@ -5097,42 +5301,46 @@ self\x10\x04tags\x15\0\x17\x04\0\x17[method]socket.set-tags\x01\x18\x01p}\x01@\x
 \x04self\x10\x07message\x03\0\x17\x04\0\x13[method]socket.send\x01\x1c\x01j\0\x01\
 \x09\x01@\x03\x04self\x10\x07message\x03\x02ids\0\x1d\x04\0\x1b[method]socket.se\
 nd-with-id\x01\x1e\x01@\x03\x04self\x10\x04code{\x06reasons\0\x17\x04\0\x14[meth\
-od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01i\x0a\x01p\x20\
-\x01@\x01\x06filter\x0f\0!\x04\0\x03all\x01\"\x01@\x01\x06filter\x0f\0y\x04\0\x05\
-count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03\
-\x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
-ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
-ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
-@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.5\
-\x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
-ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
-value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
-se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\
-\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\
-\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\
-\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
-\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
-\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
-list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.5\x05\x0b\x01B\x12\x01q\x03\x08b\
-ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
-\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
-\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
-@\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
-@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
-l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
-ers@0.1.5\x05\x0c\x02\x03\0\x05\x06socket\x02\x03\0\x07\x05timer\x01B\x1c\x02\x03\
-\x02\x01\x08\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\
-\x02\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0d\x04\0\x06\
-socket\x03\0\x06\x02\x03\x02\x01\x0e\x04\0\x05timer\x03\0\x08\x01r\x02\x06status\
-{\x06reasons\x04\0\x07refusal\x03\0\x0a\x01j\0\x01s\x01@\0\0\x0c\x04\0\x04wake\x01\
-\x0d\x01h\x07\x01j\0\x01\x0b\x01@\x02\x07request\x03\x06socket\x0e\0\x0f\x04\0\x0a\
-on-connect\x01\x10\x01@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-messa\
-ge\x01\x11\x01@\x04\x06socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08\
-on-close\x01\x12\x01@\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\
-\x01s\x01@\x01\x07request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormous\
-e:room/room@0.1.5\x05\x0f\x04\0,dormouse:room/connected-room-component@0.1.5\x04\
-\0\x0b\x1e\x01\0\x18connected-room-component\x03\0\0\0G\x09producers\x01\x0cproc\
-essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01kw\x01@\x01\x04\
+self\x10\0\x20\x04\0\x20[method]socket.auto-responded-at\x01!\x01i\x0a\x01p\"\x01\
+@\x01\x06filter\x0f\0#\x04\0\x03all\x01$\x01@\x01\x06filter\x0f\0y\x04\0\x05coun\
+t\x01%\x01k\"\x01@\x01\x02idw\0&\x04\0\x03get\x01'\x01@\x02\x07message\x03\x06fi\
+lter\x0f\0\x17\x04\0\x09broadcast\x01(\x01@\x03\x07message\x03\x02ids\x06filter\x0f\
+\0\x1d\x04\0\x11broadcast-with-id\x01)\x01@\0\0y\x04\0\x11max-message-bytes\x01*\
+\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01+\x01@\0\x01\
+\0\x04\0\x13clear-auto-response\x01,\x03\0\x1bdormouse:room/sockets@0.1.6\x05\x0a\
+\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\
+\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\
+\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05\
+limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\
+\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\
+\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\
+\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03\
+key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\
+\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\
+\x03\0\x1bdormouse:room/storage@0.1.6\x05\x0b\x01B\x12\x01q\x03\x08bad-name\0\0\x11\
+payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\
+\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02\
+at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04name\
+s\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04name\
+s\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01\
+p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.6\x05\
+\x0c\x01B\x07\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\0\x01q\x02\x09no-clien\
+t\0\0\x0abad-answer\0\0\x04\0\x0canswer-error\x03\0\x02\x01j\0\x01\x03\x01@\x01\x08\
+response\x01\0\x04\x04\0\x06answer\x01\x05\x03\0\x1bdormouse:room/upgrade@0.1.6\x05\
+\x0d\x02\x03\0\x05\x06socket\x02\x03\0\x07\x05timer\x01B\x1c\x02\x03\x02\x01\x08\
+\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\x02\x02\x03\
+\x02\x01\x02\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0e\x04\0\x06socket\x03\
+\0\x06\x02\x03\x02\x01\x0f\x04\0\x05timer\x03\0\x08\x01r\x02\x06status{\x06reaso\
+ns\x04\0\x07refusal\x03\0\x0a\x01j\0\x01s\x01@\0\0\x0c\x04\0\x04wake\x01\x0d\x01\
+h\x07\x01j\0\x01\x0b\x01@\x02\x07request\x03\x06socket\x0e\0\x0f\x04\0\x0aon-con\
+nect\x01\x10\x01@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-message\x01\
+\x11\x01@\x04\x06socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08on-c\
+lose\x01\x12\x01@\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\x01\
+s\x01@\x01\x07request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormouse:ro\
+om/room@0.1.6\x05\x10\x04\0,dormouse:room/connected-room-component@0.1.6\x04\0\x0b\
+\x1e\x01\0\x18connected-room-component\x03\0\0\0G\x09producers\x01\x0cprocessed-\
+by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -5141,39 +5349,39 @@ pub use __export_connected_room_component_impl as export_room;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.5:connected-room-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.6:connected-room-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3122] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x83\x17\x01A\x02\x01\
-A\x15\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3304] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\x18\x01A\x02\x01\
+A\x17\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.5\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.6\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.5\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.6\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.5\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.6\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.5\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+dormouse:room/context@0.1.6\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
 ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
 s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
-access@0.1.5\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
-\0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
+access@0.1.6\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+\0\0\x04user\x01BB\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
 \x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
 q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
 \0\x0csocket-error\x03\0\x06\x01q\x02\x06bad-id\0\0\x08not-sent\x01\x07\0\x04\0\x0b\
@@ -5190,33 +5398,37 @@ self\x10\x04tags\x15\0\x17\x04\0\x17[method]socket.set-tags\x01\x18\x01p}\x01@\x
 \x04self\x10\x07message\x03\0\x17\x04\0\x13[method]socket.send\x01\x1c\x01j\0\x01\
 \x09\x01@\x03\x04self\x10\x07message\x03\x02ids\0\x1d\x04\0\x1b[method]socket.se\
 nd-with-id\x01\x1e\x01@\x03\x04self\x10\x04code{\x06reasons\0\x17\x04\0\x14[meth\
-od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01i\x0a\x01p\x20\
-\x01@\x01\x06filter\x0f\0!\x04\0\x03all\x01\"\x01@\x01\x06filter\x0f\0y\x04\0\x05\
-count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03\
-\x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
-ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
-ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
-@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.5\
-\x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
-ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
-value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
-se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\
-\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\
-\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\
-\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
-\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
-\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
-list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.5\x05\x0b\x01B\x12\x01q\x03\x08b\
-ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
-\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
-\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
-@\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
-@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
-l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
-ers@0.1.5\x05\x0c\x04\0Ldormouse:room/connected-room-component-with-all-of-its-e\
-xports-removed@0.1.5\x04\0\x0b>\x01\08connected-room-component-with-all-of-its-e\
-xports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.258.3\x10wit-bindgen-rust\x060.61.1";
+od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01kw\x01@\x01\x04\
+self\x10\0\x20\x04\0\x20[method]socket.auto-responded-at\x01!\x01i\x0a\x01p\"\x01\
+@\x01\x06filter\x0f\0#\x04\0\x03all\x01$\x01@\x01\x06filter\x0f\0y\x04\0\x05coun\
+t\x01%\x01k\"\x01@\x01\x02idw\0&\x04\0\x03get\x01'\x01@\x02\x07message\x03\x06fi\
+lter\x0f\0\x17\x04\0\x09broadcast\x01(\x01@\x03\x07message\x03\x02ids\x06filter\x0f\
+\0\x1d\x04\0\x11broadcast-with-id\x01)\x01@\0\0y\x04\0\x11max-message-bytes\x01*\
+\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01+\x01@\0\x01\
+\0\x04\0\x13clear-auto-response\x01,\x03\0\x1bdormouse:room/sockets@0.1.6\x05\x0a\
+\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\
+\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\
+\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05\
+limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\
+\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\
+\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\
+\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03\
+key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\
+\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\
+\x03\0\x1bdormouse:room/storage@0.1.6\x05\x0b\x01B\x12\x01q\x03\x08bad-name\0\0\x11\
+payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\
+\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02\
+at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04name\
+s\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04name\
+s\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01\
+p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.6\x05\
+\x0c\x01B\x07\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\0\x01q\x02\x09no-clien\
+t\0\0\x0abad-answer\0\0\x04\0\x0canswer-error\x03\0\x02\x01j\0\x01\x03\x01@\x01\x08\
+response\x01\0\x04\x04\0\x06answer\x01\x05\x03\0\x1bdormouse:room/upgrade@0.1.6\x05\
+\x0d\x04\0Ldormouse:room/connected-room-component-with-all-of-its-exports-remove\
+d@0.1.6\x04\0\x0b>\x01\08connected-room-component-with-all-of-its-exports-remove\
+d\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10\
+wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

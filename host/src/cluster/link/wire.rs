@@ -241,6 +241,8 @@ pub enum NotSeated {
     Refused(u16, String),
     /// The room did not answer.
     NoAnswer(NoAnswer),
+    /// The room answered the request.
+    Answered(Response),
 }
 
 /// Why a room did not answer.

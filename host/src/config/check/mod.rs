@@ -20,6 +20,7 @@ mod warnings;
 use std::time::Duration;
 
 use super::{AccessMode, Config, ConfigError, Telemetry};
+use crate::limits::ROUTER_REUSE;
 use crate::routes::spelling;
 
 pub use paths::full_path;
@@ -49,6 +50,11 @@ impl Config {
         if self.router.is_empty() {
             return Err(ConfigError::invalid("router", "must not be empty; write `builtin:router` or name a file"));
         }
+        if let Some(unknown) = self.router_calls.iter().find(|called| !self.namespaces.contains_key(*called)) {
+            let problem = format!("there is no namespace `{unknown}`; name one that is configured");
+            return Err(ConfigError::invalid("router_calls", problem));
+        }
+        number("router_reuse", self.router_reuse.into(), 1, ROUTER_REUSE.into())?;
         self.check_response_headers()?;
         if let Some(admin) = &self.admin {
             admin.check(self.listen)?;

@@ -1,7 +1,7 @@
 //! Refuses settings of a namespace that do not work, and settings of its rooms that the component does not declare.
 
-use super::bytes;
 use super::headers::check_response_headers;
+use super::{bytes, duration};
 use crate::config::nearest::nearest;
 use crate::config::{Config, ConfigError, Limits, Namespace};
 use crate::limits::{MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES};
@@ -19,6 +19,9 @@ impl Namespace {
         if let Some(unknown) = self.calls.iter().find(|called| !config.namespaces.contains_key(*called)) {
             let problem = format!("there is no namespace `{unknown}`; name one that is configured");
             return Err(ConfigError::invalid(key("calls"), problem));
+        }
+        if let Some(hibernate_after) = self.hibernate_after {
+            duration(&key("hibernate_after"), hibernate_after)?;
         }
         check_response_headers(&key("response_headers"), &self.response_headers)?;
         bytes(&key("message_in_bytes"), self.message_in_bytes as u64, 1, MESSAGE_BYTES as u64)?;

@@ -31,7 +31,9 @@ pub(super) fn preflight(origin: &Origin) -> Result<Response<Body>, Refusal> {
 /// Lets a page of an allowed origin read an answer.
 pub(super) fn allow(origin: &Origin, readable: &ResponseHeaders, headers: &mut HeaderMap) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
+    // A component may have decided, if the operator lets it.
     if let Origin::Allowed(origin) = origin
+        && !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
         && let Ok(origin) = HeaderValue::from_str(origin)
     {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

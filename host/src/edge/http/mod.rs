@@ -11,7 +11,7 @@
 //! 4. the host name: one that is served (421)
 //! 5. the page and its files: the request ends here, and so does one that leads nowhere (404)
 //! 6. headers that must be single: no duplicate (400)
-//! 7. preflights: the request ends here
+//! 7. preflights: the request ends here, unless the router answers them (`router_cors`)
 //! 8. the origin: a foreign one gets no socket (403)
 //! 9. memory: refused while memory is short (503)
 //! 10. the origin again: with dev auth a foreign one gets nothing (403)
@@ -149,7 +149,7 @@ where
 
     // 7. Preflights.
     let origin = &*context.origin.insert(edge.origins.of(request.uri(), request.headers()));
-    if request.method() == Method::OPTIONS {
+    if request.method() == Method::OPTIONS && !(edge.router_cors && matches!(route, Route::Room(_))) {
         return cors::preflight(origin);
     }
 

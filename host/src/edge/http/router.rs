@@ -15,9 +15,10 @@ use crate::edge::response::component::from_component;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::edge::{Edge, headers};
-use crate::guest::{CompiledRouter, Decision, Moment, RouterGrants, TurnFailure};
+use crate::guest::{CompiledRouter, Decision, Moment, Outbound, RouterGrants, TurnFailure};
 use crate::model::{Address, Permissions, UserAccess};
 use crate::rollout::{Choice, Failed};
+use crate::room::RouterCalls;
 use crate::{model, random};
 
 /// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET. A
@@ -44,14 +45,17 @@ pub(super) async fn ask(
     verified: Option<&Verified>,
 ) -> Result<Decision, Refusal> {
     let choice = edge.router.choose("");
+    let calls = edge.rooms.router_calls(&edge.router_calls);
     let routed = match &choice.fallback {
-        None => route(edge, &choice.code.component, request, verified).await,
+        None => route(edge, &choice.code.component, request, verified, calls).await,
         Some(_) => Box::pin(route_during_deploy(edge, &choice, request, verified)).await,
     };
-    routed.map_err(|failure| {
-        tracing::error!(%failure, "the router failed");
-        problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed").into()
-    })
+    routed.map_err(|failure| failed(&failure))
+}
+
+fn failed(failure: &TurnFailure) -> Refusal {
+    tracing::error!(%failure, "the router failed");
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed").into()
 }
 
 async fn route(
@@ -59,13 +63,15 @@ async fn route(
     router: &CompiledRouter,
     request: model::Request,
     verified: Option<&Verified>,
+    calls: Arc<RouterCalls>,
 ) -> Result<Decision, TurnFailure> {
     let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
     let grants = router.asks_for_grants().then(|| {
         let grants = Grants { control: edge.access.clone(), user: verified.cloned() };
         Arc::new(grants) as Arc<dyn RouterGrants>
     });
-    router.route(request, grants, moment, &edge.long_turns).await
+    let calls = router.is_connected().then_some(calls as Arc<dyn Outbound>);
+    router.route(request, grants, calls, moment, &edge.long_turns).await
 }
 
 /// Asks a new router. If it fails, the one before decides, and the deploy stops; unless that one fails in the same way,
@@ -76,9 +82,10 @@ async fn route_during_deploy(
     request: model::Request,
     verified: Option<&Verified>,
 ) -> Result<Decision, TurnFailure> {
-    let routed = route(edge, &choice.code.component, request.clone(), verified).await;
+    let calls = || edge.rooms.router_calls(&edge.router_calls);
+    let routed = route(edge, &choice.code.component, request.clone(), verified, calls()).await;
     let (Err(failure), Some(before)) = (&routed, &choice.fallback) else { return routed };
-    let again = route(edge, &before.component, request, verified).await;
+    let again = route(edge, &before.component, request, verified, calls()).await;
     if again.as_ref().is_err_and(|again| again.is_like(failure)) {
         return routed;
     }
@@ -99,9 +106,21 @@ impl RouterGrants for Grants {
     }
 }
 
-/// Refuses a request without an identity whose body is not read yet, if the router would refuse it with any body.
+/// Refuses a request without an identity whose body is not read yet, if the router would refuse it with any body. A
+/// router that would call a room first accepts it so far: no room may see a request without its body, so the call fails
+/// the routing.
 pub(super) async fn check_unread(edge: &Edge, request: model::Request) -> Result<(), Refusal> {
-    match ask(edge, request, None).await? {
+    let choice = edge.router.choose("");
+    let decision = if choice.code.component.is_connected() {
+        let calls = edge.rooms.no_router_calls(&edge.router_calls);
+        match route(edge, &choice.code.component, request, None, calls.clone()).await {
+            Ok(decision) => decision,
+            Err(_) => return Ok(()),
+        }
+    } else {
+        ask(edge, request, None).await?
+    };
+    match decision {
         Decision::Respond(answer) if is_refusal(answer.status) => {
             Err(from_component(&edge.response_headers, None, answer).into())
         }

@@ -6,10 +6,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
+use super::component::from_component;
 use super::problem::{problem, problem_naming, problem_with};
+use crate::edge::headers::ResponseHeaders;
 use crate::edge::metrics::Metrics;
 use crate::limit_hits::Limit;
-use crate::model::Permission;
+use crate::model::{Address, Permission};
 use crate::random;
 use crate::room::{ConnectError, RequestError};
 
@@ -92,14 +94,19 @@ pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Bod
     }
 }
 
-/// The answer if a room did not accept a client.
-pub(in crate::edge) fn not_connected(error: &ConnectError) -> Response<Body> {
+/// The answer if the room `address` gave a client no socket.
+pub(in crate::edge) fn not_connected(
+    allowed: &ResponseHeaders,
+    address: &Address,
+    error: ConnectError,
+) -> Response<Body> {
     match error {
+        ConnectError::Answered(answer) => from_component(allowed, Some(address), answer),
         ConnectError::Refused(status, reason) => {
-            let status = StatusCode::from_u16(*status).ok().filter(|status| (400..600).contains(&status.as_u16()));
-            problem(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), reason)
+            let status = StatusCode::from_u16(status).ok().filter(|status| (400..600).contains(&status.as_u16()));
+            problem(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &reason)
         }
-        ConnectError::NoAnswer(no_answer) => unanswered(no_answer),
+        ConnectError::NoAnswer(no_answer) => unanswered(&no_answer),
     }
 }
 

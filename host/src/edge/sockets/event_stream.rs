@@ -62,7 +62,7 @@ pub(in crate::edge) async fn connect(
     let connect = edge.rooms.connect_event_stream(address, request, user.clone());
     let local_socket = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(local_socket)) => local_socket,
-        Ok(Err(error)) => return not_connected(&error),
+        Ok(Err(error)) => return not_connected(&edge.response_headers, address, error),
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };

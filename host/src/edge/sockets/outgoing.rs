@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes};
 use super::close::CloseReason;
 use super::frames;
 use super::stream;
+use crate::clock::UnixMillis;
 use crate::limit_hits::{Limit, LimitHits};
 use crate::lock::Lock;
 use crate::model::{Client, ClientKind, Form, OutboundMessage};
@@ -29,6 +30,8 @@ pub(in crate::edge) struct Outgoing {
     inner: Lock<Inner>,
     /// Messages that were given to the room and whose turns have not ended.
     in_flight: AtomicUsize,
+    /// When the host last gave it the auto-response; 0 if it never did.
+    auto_responded_at: AtomicU64,
     max_waiting: usize,
     max_in_flight: usize,
     pressure: Arc<Pressure>,
@@ -92,8 +95,8 @@ impl Outgoing {
         pressure: Arc<Pressure>,
         limit_hits: LimitHits,
     ) -> Self {
-        let (inner, in_flight) = Default::default();
-        Outgoing { inner, in_flight, max_waiting, max_in_flight, pressure, limit_hits }
+        let (inner, in_flight, auto_responded_at) = Default::default();
+        Outgoing { inner, in_flight, auto_responded_at, max_waiting, max_in_flight, pressure, limit_hits }
     }
 
     /// Sets the stream after the upgrade: waiting frames may be written.
@@ -316,6 +319,14 @@ impl Client for Outgoing {
         inner.closing = true;
         inner.cut = true;
         wake(inner);
+    }
+
+    fn auto_responded(&self, at: UnixMillis) {
+        self.auto_responded_at.store(at, Ordering::Relaxed);
+    }
+
+    fn auto_responded_at(&self) -> Option<UnixMillis> {
+        Some(self.auto_responded_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     fn turn_done(&self) {

@@ -122,7 +122,7 @@ pub(in crate::edge) async fn connect(
     let connect = edge.rooms.connect(address, request, user.clone(), outgoing.clone());
     let seat = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(seat)) => seat,
-        Ok(Err(error)) => return not_connected(&error),
+        Ok(Err(error)) => return not_connected(&edge.response_headers, address, error),
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };

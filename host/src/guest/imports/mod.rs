@@ -1,5 +1,5 @@
 //! The imports of a guest, one file for each WIT interface. Only `rooms` and `web` wait, and only connected rooms have
-//! them.
+//! them; a connected router has `rooms`.
 
 mod access;
 mod context;
@@ -8,6 +8,7 @@ mod rooms;
 mod sockets;
 mod storage;
 mod timers;
+mod upgrade;
 pub(super) mod web;
 
 use super::bindings::room::dormouse::room::types;

@@ -148,7 +148,7 @@ impl HostSocket for StoreData {
         code: u16,
         reason: String,
     ) -> wasmtime::Result<Result<(), SocketError>> {
-        if !matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999) {
+        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
             return Ok(Err(SocketError::BadCloseCode));
         }
         if reason.len() > limits::CLOSE_REASON_BYTES {
@@ -165,6 +165,10 @@ impl HostSocket for StoreData {
 
     fn buffered(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<u64> {
         Ok(self.socket(handle.rep())?.client.buffered() as u64)
+    }
+
+    fn auto_responded_at(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<Option<u64>> {
+        Ok(self.socket(handle.rep())?.client.auto_responded_at())
     }
 
     fn drop(&mut self, _: Resource<SocketHandle>) -> wasmtime::Result<()> {

@@ -272,12 +272,13 @@ impl RoomTask {
     async fn events(&mut self) -> Result<(), Broken> {
         self.open().await?;
         self.publish();
-        let mut idle = pin!(clock::timer(self.shared.hibernate_after.min(USAGE_REPORT_EVERY)));
+        let hibernate_after = self.state().namespace.hibernate_after;
+        let mut idle = pin!(clock::timer(hibernate_after.min(USAGE_REPORT_EVERY)));
         loop {
             if !self.batch.is_empty() && (self.batch.is_full() || !self.may_run_more()) {
                 self.submit()?;
             }
-            match self.next(idle.as_mut()).await {
+            match self.next(idle.as_mut(), hibernate_after).await {
                 Next::Event(event) => {
                     self.event(event).await?;
                     self.publish();
@@ -317,7 +318,7 @@ impl RoomTask {
         }
     }
 
-    async fn next(&mut self, mut idle: Pin<&mut Sleep>) -> Next {
+    async fn next(&mut self, mut idle: Pin<&mut Sleep>, hibernate_after: Duration) -> Next {
         let max_events = self.shared.limits.events_per_room;
         std::future::poll_fn(|context| {
             let output_gate = &self.mailbox.output_gate;
@@ -348,10 +349,10 @@ impl RoomTask {
                 return Poll::Ready(Next::Hibernate);
             }
             while idle.as_mut().poll(context).is_ready() {
-                let (now, deadline) = (clock::monotonic(), self.last_event + self.shared.hibernate_after);
+                let (now, deadline) = (clock::monotonic(), self.last_event + hibernate_after);
                 // Checking here is cheaper than a reset of the timer at each event.
                 if deadline <= now {
-                    idle.as_mut().reset((now + self.shared.hibernate_after.min(USAGE_REPORT_EVERY)).into());
+                    idle.as_mut().reset((now + hibernate_after.min(USAGE_REPORT_EVERY)).into());
                     return Poll::Ready(Next::Hibernate);
                 }
                 if self.usage.is_due(now) {

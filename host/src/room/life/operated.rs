@@ -54,7 +54,8 @@ impl RoomTask {
                 self.hibernate();
                 self.wants_sleep = true;
                 let parts = self.opened().parts();
-                let because = self.shared.awake_because(&self.mailbox, Some(&parts));
+                let address = self.state().address.clone();
+                let because = self.shared.awake_because(&address, &self.mailbox, Some(&parts));
                 let _ = answer.send(Slept { was_awake, asleep: true, because });
             }
             OperatorRequest::Delete { force, answer } => return self.delete(force, answer).await,

@@ -399,6 +399,10 @@ impl RoomTask {
                 self.remove_socket(socket);
                 Reply::Connect(Err(ConnectError::Refused(status, reason)), answer)
             }
+            (Cause::Connect { socket, answer }, Answer::Response(response)) => {
+                self.remove_socket(socket);
+                Reply::Connect(Err(ConnectError::Answered(response)), answer)
+            }
             (Cause::Connect { socket, answer }, _) => {
                 let socket_data = self.opened().resources().sockets.get(socket).expect("seated before the turn");
                 let client = socket_data.client.clone();

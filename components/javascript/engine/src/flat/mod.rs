@@ -10,6 +10,7 @@ pub(crate) mod sockets;
 mod storage;
 mod timers;
 mod values;
+mod web;
 
 use std::cell::RefCell;
 
@@ -63,6 +64,7 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<()> {
     sockets::install(&object)?;
     timers::install(&object)?;
     outbound::install(&object)?;
+    web::install(&object)?;
     values::install(&object)?;
     ctx.globals().set("__host", object.clone())?;
     ctx.globals().set("__native", natives::make(ctx)?)?;

@@ -1,4 +1,4 @@
-//! Requests to other rooms, and posts. Only a component of the world `connected-room` has them.
+//! Requests to rooms, and posts. Only components of the connected worlds have them, and only rooms post.
 
 use rquickjs::{Ctx, Exception, FromJs, IntoJs, Object, Value};
 
@@ -13,14 +13,14 @@ use crate::hooks::World;
 pub(super) fn install<'js>(object: &Object<'js>) -> rquickjs::Result<()> {
     functions!(object, ctx;
         turn "call"(namespace: Text, name: Text, request: Request) => {
-            connected(&ctx)?;
+            calls(&ctx)?;
             match rooms::call(&namespace.0, &name.0, &request) {
                 Ok(response) => response.into_js(&ctx),
                 Err(error) => call_problem(error).into_js(&ctx),
             }
         };
         turn "post"(to: To, request: Request) => {
-            connected(&ctx)?;
+            posts(&ctx)?;
             Ok(Problem::of(outbox::post(&to.0, &request), |error| match error {
                 PostError::Denied => "denied",
                 PostError::BadDestination => "bad-destination",
@@ -29,22 +29,29 @@ pub(super) fn install<'js>(object: &Object<'js>) -> rquickjs::Result<()> {
             }))
         };
         turn "waitingPosts"() => {
-            connected(&ctx)?;
+            posts(&ctx)?;
             Ok(outbox::waiting())
         };
     );
     Ok(())
 }
 
-/// Fails in a component that does not import these interfaces.
-fn connected(ctx: &Ctx<'_>) -> rquickjs::Result<()> {
-    if Engine::with(|engine| engine.hooks().world == World::ConnectedRoom) {
+/// Fails in a component that does not import `rooms`.
+fn calls(ctx: &Ctx<'_>) -> rquickjs::Result<()> {
+    needs(ctx, World::is_connected, "\"connected-room\", or \"connected-router\" for a router")
+}
+
+/// Fails in a component that does not import `outbox`.
+fn posts(ctx: &Ctx<'_>) -> rquickjs::Result<()> {
+    needs(ctx, |world| world == World::ConnectedRoom, "\"connected-room\"")
+}
+
+fn needs(ctx: &Ctx<'_>, is_met: impl FnOnce(World) -> bool, worlds: &str) -> rquickjs::Result<()> {
+    if Engine::with(|engine| is_met(engine.hooks().world)) {
         return Ok(());
     }
-    Err(Exception::throw_message(
-        ctx,
-        "this component reaches no other rooms: register its hooks with the world \"connected-room\"",
-    ))
+    let text = format!("this component reaches no other rooms: register its hooks with the world {worlds}");
+    Err(Exception::throw_message(ctx, &text))
 }
 
 fn call_problem(error: CallError) -> &'static str {

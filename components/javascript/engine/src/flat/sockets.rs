@@ -9,7 +9,8 @@ use rquickjs::{Ctx, FromJs, Object, Value};
 
 use super::{Problem, functions};
 use crate::bindings::dormouse::room::sockets::{self, EventError, Except, Filter, Socket, SocketError};
-use crate::bindings::dormouse::room::types::Message;
+use crate::bindings::dormouse::room::types::{Message, Response};
+use crate::bindings::dormouse::room::upgrade::{self, AnswerError};
 use crate::convert::{Bytes, Text, number, permissions};
 
 thread_local! {
@@ -100,6 +101,13 @@ pub(super) fn install<'js>(object: &Object<'js>) -> rquickjs::Result<()> {
         };
         turn "close"(id: Text, code: u16, reason: Text) => change(&id, |socket| socket.close(code, &reason.0));
         turn "buffered"(id: Text) => Ok(with(&id, Socket::buffered).unwrap_or(0) as f64);
+        turn "autoRespondedAt"(id: Text) => {
+            Ok(with(&id, Socket::auto_responded_at).flatten().map(|at| at as f64))
+        };
+        turn "answer"(response: Response) => Ok(Problem::of(upgrade::answer(&response), |error| match error {
+            AnswerError::NoClient => "no-client",
+            AnswerError::BadAnswer => "bad-answer",
+        }));
         turn "maxMessageBytes"() => Ok(sockets::max_message_bytes());
         turn "setAutoResponse"(request: Text, reply: Text) => {
             Ok(Problem::of(sockets::set_auto_response(&request.0, &reply.0), problem))

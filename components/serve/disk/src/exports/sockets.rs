@@ -99,13 +99,18 @@ impl GuestSocket for Handle {
     }
 
     fn close(&self, code: u16, reason: String) -> Result<(), SocketError> {
-        if !matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999) {
+        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
             return Err(SocketError::BadCloseCode);
         }
         if reason.len() > REASON_BYTES {
             return Err(SocketError::TooLarge(REASON_BYTES as u32));
         }
         self.change(Change::Close(self.0, code, reason))
+    }
+
+    /// Never: readers only receive.
+    fn auto_responded_at(&self) -> Option<u64> {
+        None
     }
 
     /// Always 0: only the instance that serves a reader knows its queue.

@@ -15,12 +15,17 @@ use super::snapshot::Snapshot;
 /// The contract's package. The engine repeats its version, and the host checks it when it loads the component.
 const CONTRACT: &str = "dormouse:room/";
 
+/// The interfaces of requests to servers.
+const REQUESTS: &str = "wasi:http/";
+
 /// The kind of a component, by the hooks of its bundle.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Worlds {
     kind: Kind,
     has_personal_data: bool,
     has_migration: bool,
+    /// It sends requests to servers.
+    is_outbound: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +33,22 @@ enum Kind {
     Room,
     ConnectedRoom,
     Router,
+    ConnectedRouter,
 }
 
 impl Worlds {
     /// Reads the words with which the engine describes a bundle.
     pub(super) fn parse(words: &str) -> anyhow::Result<Worlds> {
-        let mut worlds = Worlds { kind: Kind::Room, has_personal_data: false, has_migration: false };
+        let mut worlds =
+            Worlds { kind: Kind::Room, has_personal_data: false, has_migration: false, is_outbound: false };
         for word in words.split_whitespace() {
             match word {
                 "room" => worlds.kind = Kind::Room,
                 "connected-room" => worlds.kind = Kind::ConnectedRoom,
                 "router" => worlds.kind = Kind::Router,
+                "connected-router" => worlds.kind = Kind::ConnectedRouter,
                 "personal-data" => worlds.has_personal_data = true,
+                "outbound" => worlds.is_outbound = true,
                 "migration" => worlds.has_migration = true,
                 _ => {
                     bail!("the engine describes the bundle as {words:?}, which this version of Dormouse does not know")
@@ -55,8 +64,12 @@ impl Worlds {
             Kind::Room => "a room",
             Kind::ConnectedRoom => "a room that may reach other rooms",
             Kind::Router => "a router",
+            Kind::ConnectedRouter => "a router that may call rooms",
         };
         let mut also = Vec::new();
+        if self.is_outbound {
+            also.push("may reach servers");
+        }
         if self.has_personal_data {
             also.push("exports and erases personal data");
         }
@@ -66,20 +79,33 @@ impl Worlds {
         if also.is_empty() { kind.to_owned() } else { format!("{kind} that {}", also.join(" and ")) }
     }
 
+    fn is_router(&self) -> bool {
+        matches!(self.kind, Kind::Router | Kind::ConnectedRouter)
+    }
+
+    /// Whether the component imports an interface, by its whole name. Those of WASI stay, except for that of requests.
+    fn keeps(&self, name: &str) -> bool {
+        match interface(name) {
+            Some(interface) => self.imports(interface),
+            None => self.is_outbound || !name.starts_with(REQUESTS),
+        }
+    }
+
     fn imports(&self, interface: &str) -> bool {
         match interface {
             "types" | "context" | "access" => true,
-            "sockets" | "storage" | "timers" => self.kind != Kind::Router,
-            "rooms" | "outbox" => self.kind == Kind::ConnectedRoom,
-            "grants" => self.kind == Kind::Router,
+            "sockets" | "storage" | "timers" | "upgrade" => !self.is_router(),
+            "rooms" => matches!(self.kind, Kind::ConnectedRoom | Kind::ConnectedRouter),
+            "outbox" => self.kind == Kind::ConnectedRoom,
+            "grants" => self.is_router(),
             _ => false,
         }
     }
 
     fn exports(&self, interface: &str) -> bool {
         match interface {
-            "room" => self.kind != Kind::Router,
-            "router" => self.kind == Kind::Router,
+            "room" => !self.is_router(),
+            "router" => self.is_router(),
             "personal-data" => self.has_personal_data,
             "migration" => self.has_migration,
             _ => false,
@@ -102,11 +128,10 @@ pub(super) fn make(snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
     let mut module = module.ok_or_else(|| anyhow!("the engine declares no world"))?;
     let resolve = &mut declared.resolve;
     let names = resolve.worlds[declared.world].clone();
-    // Interfaces of WASI are no part of the contract, and stay.
-    let is_kept = |key, keep: &dyn Fn(&str) -> bool| interface(&resolve.name_world_key(key)).is_none_or(keep);
-    let imports = names.imports.iter().filter(|(key, _)| is_kept(key, &|name| worlds.imports(name)));
+    let imports = names.imports.iter().filter(|(key, _)| worlds.keeps(&resolve.name_world_key(key)));
     let imports = imports.map(|(key, item)| (key.clone(), item.clone())).collect();
-    let exports = names.exports.iter().filter(|(key, _)| is_kept(key, &|name| worlds.exports(name)));
+    let is_exported = |key| interface(&resolve.name_world_key(key)).is_none_or(|name| worlds.exports(name));
+    let exports = names.exports.iter().filter(|(key, _)| is_exported(key));
     let exports = exports.map(|(key, item)| (key.clone(), item.clone())).collect();
     let world = &mut resolve.worlds[declared.world];
     (world.imports, world.exports) = (imports, exports);
@@ -123,7 +148,7 @@ pub(super) fn make(snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
     encoder.encode().context("the component cannot be made")
 }
 
-/// The name of an interface of the contract, such as `rooms` of `dormouse:room/rooms@0.1.5`.
+/// The name of an interface of the contract, such as `rooms` of `dormouse:room/rooms@0.1.6`.
 fn interface(name: &str) -> Option<&str> {
     name.strip_prefix(CONTRACT).map(|name| name.split_once('@').map_or(name, |(name, _)| name))
 }
@@ -132,7 +157,7 @@ fn interface(name: &str) -> Option<&str> {
 fn unused<'a>(imports: &'a [Import], worlds: &Worlds) -> BTreeMap<&'a str, Vec<&'a Import>> {
     let mut unused = BTreeMap::<_, Vec<_>>::new();
     for import in imports {
-        if interface(&import.interface).is_some_and(|name| !worlds.imports(name)) {
+        if !worlds.keeps(&import.interface) {
             unused.entry(import.interface.as_str()).or_default().push(import);
         }
     }
@@ -201,10 +226,18 @@ mod tests {
     #[test]
     fn the_words_of_the_engine_are_understood() {
         let worlds = Worlds::parse("connected-room personal-data migration").unwrap();
-        assert_eq!(worlds, Worlds { kind: Kind::ConnectedRoom, has_personal_data: true, has_migration: true });
+        assert_eq!(
+            worlds,
+            Worlds { kind: Kind::ConnectedRoom, has_personal_data: true, has_migration: true, is_outbound: false }
+        );
         assert!(worlds.imports("outbox") && !worlds.imports("grants") && worlds.exports("migration"));
+        assert!(worlds.keeps("wasi:io/streams@0.2.12") && !worlds.keeps("wasi:http/types@0.2.12"));
+        assert!(Worlds::parse("room outbound").unwrap().keeps("wasi:http/types@0.2.12"));
         let router = Worlds::parse("router").unwrap();
         assert!(router.imports("grants") && !router.imports("storage") && !router.exports("room"));
+        let router = Worlds::parse("connected-router").unwrap();
+        assert!(router.imports("rooms") && router.imports("grants") && router.exports("router"));
+        assert!(!router.imports("outbox") && !router.imports("upgrade"));
         Worlds::parse("actor").unwrap_err();
     }
 

@@ -25,7 +25,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
 use dormouse::code_cache_dir::CompiledCode;
 use dormouse::config::Limits;
-use dormouse::guest::{CompiledRoom, CompiledRouter, Engine, LongTurns, Moment, RouterGrants};
+use dormouse::guest::{CompiledRoom, CompiledRouter, Engine, LongTurns, Moment, Outbound, RouterGrants};
 use dormouse::limits::COMPONENT_BYTES;
 use dormouse::model::{self, Address, DataOf, Permissions, UserAccess};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use channel::{Commands, Incoming, LineChannel};
 use protocol::{Command, Reply};
 use room::{Ended, TestRoom};
+use world::World;
 
 /// Drive one room for a test kit: commands on standard input, events on standard output, one JSON object per line
 #[derive(Parser)]
@@ -89,7 +90,13 @@ struct Driver {
     /// Loaded components of rooms, by the state of their files.
     rooms: HashMap<FileState, CompiledRoom>,
     room: Option<TestRoom>,
-    router: Option<(CompiledRouter, LongTurns)>,
+    router: Option<TestRouter>,
+}
+
+struct TestRouter {
+    router: CompiledRouter,
+    long_turns: LongTurns,
+    world: Arc<World>,
 }
 
 /// The state of a file when it was read: in another state, it is read again.
@@ -118,17 +125,24 @@ impl Driver {
             Command::Open { component, name } => return self.open(&component, name).map(Ok),
             Command::OpenRouter { component, name } => return self.open_router(&component, name).map(Ok),
             Command::Namespaces { names } => {
-                let (router, long_turns) = self.router.take().context("open a router first")?;
-                self.router = Some((router.with_namespaces(names.iter().map(String::as_str)), long_turns));
+                let opened = self.router.take().context("open a router first")?;
+                let router = opened.router.with_namespaces(names.iter().map(String::as_str));
+                self.router = Some(TestRouter { router, ..opened });
                 return Ok(Ok(json!({})));
             }
             Command::Route { request, claims, grants } => {
-                let (router, long_turns) = self.router.as_ref().context("open a router first")?;
+                let TestRouter { router, long_turns, world } = self.router.as_ref().context("open a router first")?;
                 let mut request = model::Request::from(request);
                 request.access = UserAccess::new(protocol::claims(claims)?, Permissions::OPEN);
                 let grants = Arc::new(Grants::read(grants)?);
-                let routed = drive(router.route(request, Some(grants), Moment::default(), long_turns));
+                let calls = Some(world.clone() as Arc<dyn Outbound>);
+                let routed = drive(router.route(request, Some(grants), calls, Moment::default(), long_turns));
                 return Ok(routed.map(protocol::decision).map_err(Ended::from));
+            }
+            Command::Play { rooms, servers } if self.room.is_none() => {
+                let TestRouter { world, .. } = self.router.as_ref().context("open a component first")?;
+                world.play(rooms, servers);
+                return Ok(Ok(json!({})));
             }
             _ => {}
         }
@@ -190,11 +204,15 @@ impl Driver {
     }
 
     fn open_router(&mut self, component: &Path, name: Option<String>) -> anyhow::Result<Value> {
-        self.router = None;
+        if let Some(before) = self.router.take() {
+            before.world.close();
+        }
         let shown = name.unwrap_or_else(|| component.display().to_string());
         let router = self.engine.router(&shown, &read(component, &shown)?)?;
         let opened = json!({ "imports": router.imports() });
-        self.router = Some((router, LongTurns::start().context("no threads for long turns can be started")?));
+        let long_turns = LongTurns::start().context("no threads for long turns can be started")?;
+        let world = Arc::new(World::new(self.wire.clone()));
+        self.router = Some(TestRouter { router, long_turns, world });
         Ok(opened)
     }
 }

@@ -192,6 +192,11 @@ impl TestRoom {
         }
         Ok(answer.map(|answer| match answer {
             Answer::Refuse(status, reason) => self.done(json!({ "refused": { "status": status, "reason": reason } })),
+            Answer::Response(response) => {
+                let (status, reason) = (response.status, String::from_utf8_lossy(&response.body).into_owned());
+                let refused = json!({ "status": status, "reason": reason });
+                self.done(json!({ "refused": refused, "response": protocol::Response::from(response) }))
+            }
             _ => self.done(json!({ "socket": id })),
         }))
     }
