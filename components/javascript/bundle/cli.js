@@ -18,7 +18,8 @@ const USAGE = `Makes the module that \`dormouse build\` takes.
   --namespace BINDING=NAMESPACE   rooms in env; may be repeated
   --remember FIELD                a Map or a Set that is stored while the room sleeps; may be repeated
   --on-error keep|rollback        what becomes of a turn whose handler throws
-  --identity PARAMETER=id|name    a query parameter that gets the verified user; may be repeated`;
+  --identity PARAMETER=id|name    a query parameter that gets the verified user; may be repeated
+  --fetch, --no-fetch             whether a class may reach servers; left out, whether its code names fetch()`;
 
 /** Pairs of texts like `A=B`. */
 const pairs = (/** @type {string[]} */ list, /** @type {string} */ option) =>
@@ -46,6 +47,8 @@ const run = async () => {
       remember: { type: "string", multiple: true, default: [] },
       identity: { type: "string", multiple: true, default: [] },
       "on-error": { type: "string" },
+      fetch: { type: "boolean" },
+      "no-fetch": { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -60,6 +63,7 @@ const run = async () => {
     ...(values["on-error"] ? { onError: onErrorOf(values["on-error"]) } : {}),
     ...(values.remember.length > 0 ? { remember: values.remember } : {}),
     ...(Object.keys(query).length > 0 ? { identity: { query } } : {}),
+    ...(values.fetch ? { outbound: true } : values["no-fetch"] ? { outbound: false } : {}),
   };
   if (basename(file) === "wrangler.toml") {
     throw new Error(

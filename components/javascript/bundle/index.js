@@ -17,6 +17,7 @@ import * as esbuild from "esbuild";
  * @property {"keep" | "rollback"} [onError] what becomes of a turn whose handler throws; default `keep`
  * @property {string[]} [remember] fields with a Map or a Set that are stored while the room sleeps
  * @property {{ query: Record<string, "id" | "name"> }} [identity] writes the verified user into the query
+ * @property {boolean} [outbound] whether it may reach servers with `fetch`; left out, whether the code names `fetch`
  *
  * @typedef {{ kind: "room" }
  *   | { kind: "object", className: string, namedIn?: string | undefined } & Bindings & ObjectOptions
@@ -84,9 +85,11 @@ export const buildOptions = (file, target, out) => ({
 export const bundle = async (file, target, out) => {
   if (target.kind === "object") checkRemembered(file, target);
   try {
-    await esbuild.build({ ...buildOptions(file, target, out), logLevel: "silent" }).then(({ warnings }) => {
-      if (warnings.length > 0) console.error(shown(warnings, "warning"));
-    });
+    await esbuild
+      .build({ ...buildOptions(file, withOutbound(file, target), out), logLevel: "silent" })
+      .then(({ warnings }) => {
+        if (warnings.length > 0) console.error(shown(warnings, "warning"));
+      });
   } catch (error) {
     const { errors } = /** @type {Partial<esbuild.BuildFailure>} */ (error);
     if (!errors) throw error;
@@ -166,7 +169,7 @@ const missingExport = async (/** @type {string} */ file, /** @type {Target} */ t
  */
 const checkRemembered = (file, { className, remember = [] }) => {
   if (remember.length === 0) return;
-  const source = bundledAlone(file);
+  const source = bundledAlone({ entryPoints: [file] });
   if (source === undefined) return;
   for (const field of remember) {
     const isName = /^[A-Za-z_$][\w$]*$/.test(field);
@@ -176,6 +179,28 @@ const checkRemembered = (file, { className, remember = [] }) => {
       );
     }
   }
+};
+
+/** A name that no author has. */
+const FETCH = "__dormouse_fetch";
+
+/**
+ * A class whose code names the global `fetch` may reach servers. esbuild tells: it replaces the global and nothing else,
+ * such as a method of that name.
+ *
+ * @param {string} file
+ * @param {Target} target
+ * @returns {Target}
+ */
+const withOutbound = (file, target) => {
+  if (target.kind !== "object" || target.outbound !== undefined) return target;
+  const stdin = {
+    contents: `export { ${target.className} } from ${JSON.stringify(resolve(file))};`,
+    resolveDir: dirname(resolve(file)),
+  };
+  const define = { fetch: FETCH, "globalThis.fetch": FETCH, "self.fetch": FETCH };
+  const source = bundledAlone({ stdin, define });
+  return { ...target, outbound: source?.includes(FETCH) ?? false };
 };
 
 /**
@@ -205,10 +230,10 @@ const resolvePlugin = {
 };
 
 /** The code of a file and of what it imports, without our own; `undefined` if it cannot be bundled, which is said later. */
-const bundledAlone = (/** @type {string} */ file) => {
+const bundledAlone = (/** @type {esbuild.BuildOptions} */ options) => {
   try {
     const { outputFiles } = esbuild.buildSync({
-      entryPoints: [file],
+      ...options,
       bundle: true,
       write: false,
       format: "esm",

@@ -1,8 +1,9 @@
 /** Serves a Durable Object class: makes its object when the room wakes, and passes the events of the host to it. */
 import * as host from "dormouse:host";
-import type { Hooks, Refusal, Request as HostRequest } from "dormouse:host";
+import type { Hooks, Request as HostRequest } from "dormouse:host";
 
 import { type Bindings, env, setBindings } from "./env.js";
+import { allowFetch } from "./fetch.js";
 import { check } from "./gates.js";
 import { type Identity, queryWithUser } from "./identity.js";
 import { recall, remember, warnOfLoss } from "./memory.js";
@@ -16,9 +17,10 @@ import * as alarm from "./storage/alarm.js";
 import { ALARM } from "./storage/journal.js";
 import * as timers from "./timers.js";
 import { idle, type Outcome, run, warnOfPending } from "./turn.js";
-import { bytesOf, textOf, Body } from "./web/body.js";
+import { bytesOf } from "./web/bytes.js";
+import { CloseEvent, MessageEvent } from "./web/events.js";
 import { fromHost, type Request } from "./web/request.js";
-import { Response, toHost } from "./web/response.js";
+import { Response, toHost, whole } from "./web/response.js";
 
 /** How a class is served. */
 export interface Options extends Bindings {
@@ -30,6 +32,8 @@ export interface Options extends Bindings {
   /** Fields with a `Map` or a `Set` that are stored while the room sleeps. */
   remember?: string[];
   identity?: Identity;
+  /** Whether the class may reach servers with `fetch`. */
+  outbound?: boolean;
 }
 
 /** The methods that a class may have. */
@@ -55,7 +59,9 @@ export const hooksFor = (Class: DurableObjectClass, options: Options): Hooks => 
   setBindings(options, calls);
   alarm.setHandler("alarm" in Class.prototype);
   const world = Object.keys(options.namespaces ?? {}).length > 0 ? "connected-room" : "room";
-  return { world, idle, ...hooksOf(Class, options) };
+  const outbound = options.outbound === true;
+  if (outbound) allowFetch();
+  return { world, outbound, idle, ...hooksOf(Class, options) };
 };
 
 const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
@@ -89,8 +95,10 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
 
   const lift = (request: HostRequest): Request => fromHost(request, queryWithUser(request, options.identity));
 
-  const fetch = (request: Request): unknown =>
-    object.fetch ? object.fetch(request) : new Response("The class has no fetch() method.", { status: 501 });
+  const fetch = async (request: Request): Promise<unknown> =>
+    object.fetch
+      ? whole(await object.fetch(request))
+      : new Response("The class has no fetch() method.", { status: 501 });
 
   return {
     wake: () =>
@@ -116,8 +124,18 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
         () => fetch(lifted),
         (outcome) => {
           connected.arrived();
+          if (outcome !== "pending" && "error" in outcome && options.onError === "rollback") {
+            console.error("fetch():", outcome.error);
+            return { status: 500, reason: FAILED };
+          }
           const refusal = refusalOf(outcome, id);
-          if (refusal) return refusal;
+          if (refusal) {
+            // Unlike a refusal of the host's, an answer keeps the turn, and the object with its memory.
+            connected.forget(id);
+            finish();
+            host.answer(toHost(refusal));
+            return undefined;
+          }
           const socket = connected.connected(id);
           if (socket) warnOfLoss(object, socket, remembered);
           finish();
@@ -130,6 +148,15 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
       recallOnce();
       const socket = connected.byId(id);
       const message = typeof data === "string" ? data : bufferOf(data);
+      if (socket[state].isLive) {
+        const name = 'a listener of "message"';
+        const event = new MessageEvent("message", { data: message });
+        return run(
+          name,
+          () => socket.dispatchEvent(event),
+          (outcome) => finishHandler(name, outcome),
+        );
+      }
       const name = "webSocketMessage()";
       return run(
         name,
@@ -141,6 +168,15 @@ const hooksOf = (Class: DurableObjectClass, options: Options): Hooks => {
     close: (id, code, reason, clean) => {
       const socket = connected.leave(id);
       recallOnce();
+      if (socket[state].isLive) {
+        const name = 'a listener of "close"';
+        const event = new CloseEvent("close", { code, reason, wasClean: clean });
+        return run(
+          name,
+          () => socket.dispatchEvent(event),
+          (outcome) => finishHandler(name, outcome),
+        );
+      }
       const name = "webSocketClose()";
       return run(
         name,
@@ -219,28 +255,25 @@ const responseOf = (outcome: Outcome, isRolledBack: boolean): host.Response => {
   return toHost(value);
 };
 
-/** Why a client is refused; `undefined` if it is accepted. */
-const refusalOf = (outcome: Outcome, id: host.SocketId): Refusal | undefined => {
+/** The answer to a client that gets no socket; `undefined` if it is accepted. */
+const refusalOf = (outcome: Outcome, id: host.SocketId): Response | undefined => {
   if (outcome === "pending") {
     console.error("fetch(): an upgrade must be answered in its turn; the client gets 503");
-    return { status: 503, reason: NO_ANSWER };
+    return new Response(NO_ANSWER, { status: 503 });
   }
   if ("error" in outcome) {
     console.error("fetch():", outcome.error);
-    return { status: 500, reason: FAILED };
+    return new Response(FAILED, { status: 500 });
   }
   const { value } = outcome;
-  if (value instanceof Response && value.status === 101) {
-    if (value.webSocket?.[state].other?.[state].id === id) return undefined;
-    console.error("fetch(): 101 needs `webSocket: pair[0]`, and pair[1] accepted with ctx.acceptWebSocket()");
-    return { status: 500, reason: FAILED };
+  if (!(value instanceof Response)) {
+    console.error("fetch(): it returned no Response");
+    return new Response(FAILED, { status: 500 });
   }
-  if (value instanceof Response && value.status >= 400) {
-    return { status: value.status, reason: textOf(Body.unread(value)) || value.statusText || `status ${value.status}` };
-  }
-  const got = value instanceof Response ? `status ${value.status}` : "no Response";
-  console.error(`fetch(): an upgrade can be answered with 101, or refused with 400 to 599; it got ${got}`);
-  return { status: 500, reason: FAILED };
+  if (value.status !== 101) return value;
+  if (value.webSocket?.[state].other?.[state].id === id) return undefined;
+  console.error("fetch(): 101 needs `webSocket: pair[0]`, and pair[1] accepted with ctx.acceptWebSocket()");
+  return new Response(FAILED, { status: 500 });
 };
 
 const bufferOf = (bytes: Uint8Array): ArrayBuffer =>

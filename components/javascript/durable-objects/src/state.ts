@@ -69,9 +69,10 @@ export class DurableObjectState {
     return this.#autoResponse;
   }
 
-  /** The host does not tell yet when it last answered. */
-  getWebSocketAutoResponseTimestamp(_socket: WebSocket): null {
-    return null;
+  getWebSocketAutoResponseTimestamp(socket: WebSocket): Date | null {
+    const { id } = socket[state];
+    const at = id === undefined ? undefined : host.autoRespondedAt(id);
+    return at === undefined ? null : new Date(at);
   }
 
   /** The host limits each turn by its CPU time. */

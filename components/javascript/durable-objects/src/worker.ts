@@ -1,28 +1,30 @@
 /**
  * Serves a Worker as the router: `export default { fetch }`, a Hono app, or a `WorkerEntrypoint`.
  *
- * A router names the room, and the host fetches the answer. So the answer of a stub can be returned and not read.
+ * A router names the room of a request, and the host fetches the answer: so sockets and streams of events reach the room
+ * that a stub stands for, and the host checks the user's permissions. A Worker that reads what a stub answers, or calls a
+ * method, calls the room itself, within the operator's `router_calls`. `ForwardedAnswer` decides which of the two it is:
+ * an answer that is returned as it came is never called.
  */
 import * as host from "dormouse:host";
 import type { Decision, Destination } from "dormouse:host";
 
 import { type Bindings, env, setBindings } from "./env.js";
+import { forbidFetch } from "./fetch.js";
+import { ForwardedAnswer, isForConnect, ResponseOfWorker, setReply } from "./forwarded.js";
+import { send } from "./rooms/calls.js";
 import type { Reach } from "./rooms/namespace.js";
+import { callRequest, resultOf } from "./rooms/rpc.js";
 import { waitUntil } from "./state.js";
 import * as timers from "./timers.js";
 import { idle, type Outcome, run } from "./turn.js";
-import { unsupported } from "./unsupported.js";
-import { WholeBody } from "./web/body.js";
-import { Headers } from "./web/headers.js";
 import { fromHost, type Request } from "./web/request.js";
-import { Response, type ResponseInit, toHost } from "./web/response.js";
+import { Response, toHost, whole } from "./web/response.js";
 
 const FAILED = "the Worker failed";
 
-const RETURN_IT = "a Worker can return what stub.fetch() gives, but not read or change it: the host fetches the answer";
-
-/** Whether the client sent HEAD. Its answer has no body anyway. */
-let isHead = false;
+/** The setting with which the operator allows the calls of a Worker. */
+const ALLOWED_BY = "`router_calls`";
 
 interface Context {
   waitUntil(promise: unknown): void;
@@ -33,169 +35,77 @@ interface Context {
 type Fetch = (request: Request, env: unknown, ctx: Context) => unknown;
 type Worker = { fetch: Fetch } | (new (ctx: Context, env: unknown) => { fetch(request: Request): unknown });
 
+/** The user of the request that is routed now. */
+let user: host.User | undefined;
+
 export const serveWorker = (worker: Worker, bindings: Bindings = {}): void => {
-  setBindings(bindings, forwards);
-  timers.forbid("in a Worker", "each request runs in an instance of its own that ends with it");
+  setBindings(bindings, reach);
   Object.assign(globalThis, { Response: ResponseOfWorker });
+  forbidFetch("let an object that is built with fetch() ask the server, and call it");
+  timers.forbid("in a Worker", "a request is answered at once, and nothing runs after it");
   const context: Context = { waitUntil, passThroughOnException() {}, props: {} };
   const fetch = (request: Request): unknown =>
     typeof worker === "function" ? new worker(context, env).fetch(request) : worker.fetch(request, env, context);
   host.serve({
-    world: "router",
+    world: Object.keys(bindings.namespaces ?? {}).length > 0 ? "connected-router" : "router",
     idle,
     route: (request) => {
-      isHead = request.method === "HEAD";
+      user = request.user;
+      ForwardedAnswer.begin(request.method === "HEAD");
       return run(
         "fetch()",
-        () => fetch(fromHost(request)),
-        (outcome) => decisionOf(outcome, request.user),
+        async () => {
+          const value = await fetch(fromHost(request));
+          return value instanceof ForwardedAnswer ? value : whole(value);
+        },
+        (outcome) => {
+          const decision = decisionOf(outcome);
+          ForwardedAnswer.end();
+          return decision;
+        },
       );
     },
   });
 };
 
-const decisionOf = (outcome: Outcome, user: host.User | undefined): Decision => {
+const decisionOf = (outcome: Outcome): Decision => {
   if (outcome === "pending") {
     console.error("fetch() waits for something that never comes");
-    return { respond: toHost(new Response(FAILED, { status: 500 })) };
+    return failed();
   }
   if ("error" in outcome) {
     console.error("fetch():", outcome.error);
-    return { respond: toHost(new Response(FAILED, { status: 500 })) };
+    return failed();
   }
   const { value } = outcome;
-  if (value instanceof Forwarded) return destinationOf(value, user);
+  if (value instanceof ForwardedAnswer) {
+    const destination = value.unread();
+    if (destination) return destinationOf(destination);
+  }
   if (value instanceof Response && value.status !== 101) return { respond: toHost(value) };
   const got = value instanceof Response ? "101, which only a room can answer" : "no Response";
   console.error(`fetch(): it returned ${got}`);
-  return { respond: toHost(new Response(FAILED, { status: 500 })) };
+  return failed();
 };
+
+const failed = (): Decision => ({ respond: toHost(new Response(FAILED, { status: 500 })) });
 
 /** Sockets and event streams connect to a room; anything else is a request. */
-const destinationOf = (forwarded: Forwarded, user: host.User | undefined): Decision => {
-  const { destination } = forwarded;
+const destinationOf = (destination: Destination): Decision => {
   const { request } = destination;
   request.user ??= user;
-  const header = (name: string) => request.headers.find(([known]) => known === name)?.[1]?.toLowerCase();
-  const connects = header("upgrade") === "websocket" || (header("accept") ?? "").includes("text/event-stream");
-  return connects ? { connect: destination } : { request: destination };
+  return isForConnect(request) ? { connect: destination } : { request: destination };
 };
 
-/** Throws when it is changed or read. */
-class HeadersOfAnswer extends Headers {
-  override append(): never {
-    return unsupported("headers.append() of a stub's answer", RETURN_IT);
-  }
+const call = (namespace: string, name: string, request: host.Request): host.Response =>
+  send(namespace, name, { ...request, ...(request.user || !user ? {} : { user }) }, ALLOWED_BY);
 
-  override set(): never {
-    return unsupported("headers.set() of a stub's answer", RETURN_IT);
-  }
+setReply(({ namespace, name, request }) => call(namespace, name, request));
 
-  override get(): never {
-    return unsupported("headers.get() of a stub's answer", RETURN_IT);
-  }
-
-  override has(): never {
-    return unsupported("headers.has() of a stub's answer", RETURN_IT);
-  }
-
-  override delete(): never {
-    return unsupported("headers.delete() of a stub's answer", RETURN_IT);
-  }
-
-  override entries(): never {
-    return unsupported("the headers of a stub's answer", RETURN_IT);
-  }
-}
-
-/** Stands for the answer that the host will fetch. */
-class Forwarded extends Response {
-  readonly destination: Destination;
-  readonly #headers = new HeadersOfAnswer();
-
-  constructor(destination: Destination) {
-    super();
-    this.destination = destination;
-  }
-
-  override get status(): never {
-    return unsupported("the status of a stub's answer", RETURN_IT);
-  }
-
-  override get ok(): never {
-    return unsupported("the status of a stub's answer", RETURN_IT);
-  }
-
-  override get statusText(): never {
-    return unsupported("the status of a stub's answer", RETURN_IT);
-  }
-
-  override get webSocket(): never {
-    return unsupported("the webSocket of a stub's answer", RETURN_IT);
-  }
-
-  override get headers(): Headers {
-    return this.#headers;
-  }
-
-  /** `new Response(answer.body, answer)` is the same answer again. */
-  override get body(): WholeBody {
-    return new BodyOfAnswer();
-  }
-
-  override clone(): Forwarded {
-    return new Forwarded(this.destination);
-  }
-
-  override async text(): Promise<never> {
-    return unsupported("text() of a stub's answer", RETURN_IT);
-  }
-
-  override async json(): Promise<never> {
-    return unsupported("json() of a stub's answer", RETURN_IT);
-  }
-
-  override async bytes(): Promise<never> {
-    return unsupported("bytes() of a stub's answer", RETURN_IT);
-  }
-
-  override async arrayBuffer(): Promise<never> {
-    return unsupported("arrayBuffer() of a stub's answer", RETURN_IT);
-  }
-}
-
-class BodyOfAnswer extends WholeBody {
-  constructor() {
-    super("");
-  }
-
-  override getReader(): never {
-    return unsupported("the body of a stub's answer", RETURN_IT);
-  }
-
-  override [Symbol.asyncIterator](): never {
-    return unsupported("the body of a stub's answer", RETURN_IT);
-  }
-}
-
-/** `Response` in a Worker: a copy of a stub's answer is that answer. HEAD has no body, so frameworks copy it without. */
-class ResponseOfWorker extends Response {
-  constructor(body?: unknown, init: ResponseInit = {}) {
-    if (init instanceof Forwarded) {
-      const isWithoutBody = isHead && (body === null || body === undefined);
-      if (body instanceof BodyOfAnswer || isWithoutBody) {
-        super();
-        return init.clone();
-      }
-      unsupported("new Response() with the headers of a stub's answer", RETURN_IT);
-    }
-    if (body instanceof BodyOfAnswer) unsupported("new Response() with the body of a stub's answer", RETURN_IT);
-    super(body, init);
-  }
-}
-
-const forwards: Reach = {
-  fetch: (namespace, name, request) => new Forwarded({ namespace, name, request }),
-  call: (_namespace, _room, method) =>
-    unsupported(`stub.${method}() in a Worker`, "send a request with stub.fetch() and return its answer"),
+const reach: Reach = {
+  fetch: (namespace, name, request) => new ForwardedAnswer({ namespace, name, request }),
+  call: (namespace, name, method, args) => {
+    ForwardedAnswer.callAll();
+    return resultOf(method, call(namespace, name, callRequest(method, args)));
+  },
 };

@@ -269,16 +269,23 @@ test("env has variables, and the operator's config has precedence", () => {
   assert.equal(room.json()[0], "good day");
 });
 
-test("a refusal has the status and the text of the response", () => {
+test("a client without a socket gets the response, and the turn and the memory are kept", () => {
   class Guarded extends DurableObject {
+    asked = 0;
+
     override async fetch(request: Request): Promise<Response> {
       const { searchParams } = new URL(request.url);
       await this.ctx.storage.put("seen", true);
       switch (searchParams.get("how")) {
         case "text":
-          return new Response("members only", { status: 403 });
-        case "ok":
-          return new Response("no socket");
+          return new Response("members only", { status: 403, headers: { "x-asked": String(++this.asked) } });
+        case "ok": {
+          const [, socket] = Object.values(new WebSocketPair());
+          this.ctx.acceptWebSocket(socket as WebSocket);
+          return new Response(`no socket, ${this.ctx.getWebSockets().length}`);
+        }
+        case "count":
+          return new Response(String(this.ctx.getWebSockets().length));
         case "unaccepted":
           return new Response(null, { status: 101, webSocket: new WebSocketPair()[0] });
         default:
@@ -292,14 +299,18 @@ test("a refusal has the status and the text of the response", () => {
       room.connect("ana", { query: `how=${how}` });
       return assert.fail("accepted");
     } catch (error) {
-      return error instanceof Refused ? `${error.status} ${error.message}` : String(error);
+      if (!(error instanceof Refused)) throw error;
+      const asked = error.headers.find(([name]) => name === "x-asked")?.[1] ?? "";
+      return `${error.status} ${error.message}${asked}`;
     }
   };
-  assert.equal(refused("text"), "403 members only");
-  assert.equal(refused("ok"), "500 the room failed");
+  assert.equal(refused("text"), "403 members only1");
+  assert.equal(refused("text"), "403 members only2");
+  assert.equal(refused("ok"), "200 no socket, 1");
+  assert.equal(room.request({ query: "how=count" }).text, "0");
   assert.equal(refused("unaccepted"), "500 the room failed");
   assert.equal(refused("throw"), "500 the room failed");
   assert.equal(room.world.sockets.size, 0);
-  assert.equal(room.world.storage.size, 0);
-  assert.match(room.world.logged.join("\n"), /got status 200[^]*101 needs `webSocket: pair\[0\]`[^]*a bug/);
+  assert.equal(room.world.storage.size, 1);
+  assert.match(room.world.logged.join("\n"), /101 needs `webSocket: pair\[0\]`[^]*a bug/);
 });

@@ -3,6 +3,7 @@ import { DurableObject } from "cloudflare:workers";
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { isEngine } from "../../testing/outer/engine.js";
 import { roomOf } from "../../testing/outer/objects.js";
 
 /** Executes what its clients say, and tells them about the others. */
@@ -154,14 +155,14 @@ test("a lost connection is a close with 1006 that was not clean", () => {
   assert.deepEqual(clients[1].takeReceived(), ["somebody left: 1006  false"]);
 });
 
-test("close() sends what came before, once, and codes that the host does not know become 1000", () => {
+test("close() sends what came before, once, and codes that nobody uses become 1000", () => {
   const { room, clients } = three();
   const [ana, bo, cem] = clients;
   room.send(ana, "close 4002");
   assert.deepEqual([ana.closed, ana.takeReceived()], [{ code: 4002, reason: "enough" }, ["bye"]]);
   room.send(bo, "close 1001");
-  assert.deepEqual(bo.closed, { code: 1000, reason: "enough" });
-  assert.deepEqual(cem.takeReceived(), ["somebody left: 4002 enough true", "somebody left: 1000 enough true"]);
+  assert.deepEqual(bo.closed, { code: 1001, reason: "enough" });
+  assert.deepEqual(cem.takeReceived(), ["somebody left: 4002 enough true", "somebody left: 1001 enough true"]);
   room.send(cem, "close 1006");
   assert.match(room.world.logged.join(), /Invalid WebSocket close code: 1006/);
 });
@@ -192,17 +193,19 @@ test("an auto-response is answered while the room sleeps", () => {
     override webSocketMessage(ws: WebSocket, message: string): void {
       const { request, response } = this.ctx.getWebSocketAutoResponse() ?? {};
       if (message === "off") this.ctx.setWebSocketAutoResponse();
-      ws.send(`${request}/${response}/${this.ctx.getWebSocketAutoResponseTimestamp(ws)}`);
+      ws.send(`${request}/${response}/${this.ctx.getWebSocketAutoResponseTimestamp(ws)?.getTime()}`);
     }
   }
   const room = roomOf(Auto);
   const ana = room.connect("ana");
   room.hibernate();
+  const pinged = isEngine ? undefined : room.world.now;
   room.send(ana, "ping");
   assert.equal(room.isAwake, false);
+  room.advance(1_000);
   room.send(ana, "off");
   room.send(ana, "ping");
-  assert.deepEqual(ana.takeReceived(), ["pong", "ping/pong/null", "undefined/undefined/null"]);
+  assert.deepEqual(ana.takeReceived(), ["pong", `ping/pong/${pinged}`, `undefined/undefined/${pinged}`]);
 });
 
 test("limits of sockets are errors with their numbers", () => {
@@ -251,7 +254,7 @@ test("limits of sockets are errors with their numbers", () => {
   room.connect("ana");
   const errors = JSON.parse(Buffer.from(room.world.storage.get("errors")!.slice(1), "latin1").toString());
   for (const [at, pattern] of [
-    /must call state.acceptWebSocket/,
+    /must call one of accept\(\) or state.acceptWebSocket/,
     /no WebSocket/,
     /at most 10 tags/,
     /at most 256 bytes/,
@@ -296,4 +299,49 @@ test("a socket is the same object in all events of an instance", () => {
   room.send(ana, "x");
   room.send(ana, "x");
   assert.deepEqual(ana.takeReceived(), ["true", "false", "true"]);
+});
+
+test("a socket that is accepted by itself has listeners, until its object sleeps", () => {
+  class Live extends DurableObject {
+    count = 0;
+
+    override fetch(): Response {
+      const [client, server] = Object.values(new WebSocketPair()) as [WebSocket, WebSocket];
+      server.accept();
+      this.count++;
+      server.addEventListener("message", async (event) => {
+        await this.ctx.storage.put("last", event.data as string);
+        server.send(`${typeof event.data} ${this.count} ${this.ctx.getWebSockets().length}`);
+      });
+      server.addEventListener("close", (event) => {
+        this.count--;
+        void this.ctx.storage.put("closed", `${event.code} ${event.reason} ${event.wasClean}`);
+        server.close(event.code);
+      });
+      server.send("welcome");
+      return new Response(null, { status: 101, webSocket: client });
+    }
+
+    async closed(): Promise<unknown> {
+      return this.ctx.storage.get("closed");
+    }
+
+    override webSocketMessage(): void {
+      throw new Error("it does not hibernate");
+    }
+  }
+  const room = roomOf(Live);
+  const [ana, bo] = [room.connect("ana"), room.connect("bo")];
+  room.send(ana, "hello");
+  room.send(ana, new Uint8Array([1]));
+  assert.deepEqual(ana.takeReceived(), ["welcome", "string 2 0", "object 2 0"]);
+  assert.deepEqual(bo.takeReceived(), ["welcome"]);
+  room.leave(bo, 4000, "enough");
+  room.send(ana, "again");
+  assert.deepEqual(ana.takeReceived(), ["string 1 0"]);
+  room.hibernate();
+  room.send(ana, "still there?");
+  assert.deepEqual(ana.takeReceived(), []);
+  assert.deepEqual(ana.closed, { code: 1012, reason: "the object was asleep; come back" });
+  assert.deepEqual(room.world.logged, []);
 });

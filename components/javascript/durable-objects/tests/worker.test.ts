@@ -1,10 +1,12 @@
 /** Workers as the router. */
-import { WorkerEntrypoint } from "cloudflare:workers";
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import test from "node:test";
 
+import { TestHost } from "../../testing/outer/objects.js";
 import { routerOf, TestRouter } from "../../testing/outer/router.js";
+import type { Calls } from "../../testing/outer/world.js";
 
 const namespaces = { ROOMS: "ROOMS" };
 
@@ -76,50 +78,152 @@ test("a WorkerEntrypoint and its context serve too", () => {
   assert.equal(router.route({}).respond.body, "entry");
 });
 
-test("reading or changing the answer of a stub says what to do", () => {
-  const attempts = (answer: any) => [
-    () => answer.status,
-    () => answer.ok,
-    () => answer.statusText,
-    () => answer.webSocket,
-    () => answer.headers.get("a"),
-    () => answer.headers.has("a"),
-    () => answer.headers.set("a", "b"),
-    () => answer.headers.append("a", "b"),
-    () => answer.headers.delete("a"),
-    () => [...answer.headers],
-    () => answer.text(),
-    () => answer.json(),
-    () => answer.bytes(),
-    () => answer.arrayBuffer(),
-    () => answer.body.getReader(),
-    () => new Response(answer.body),
-    () => new Response("other", answer),
-  ];
-  const router = routerOf(
-    {
-      attempts,
-      async fetch(request: Request, env: any): Promise<Response> {
-        const stub = env.ROOMS.getByName("lobby");
-        const errors = [];
-        for (const attempt of (this as any).attempts(await stub.fetch(request))) {
-          try {
-            await attempt();
-            errors.push(`none: ${attempt}`);
-          } catch (error: any) {
-            errors.push(error.message);
-          }
-        }
-        errors.push(await stub.sayHello().catch((error: Error) => error.message));
-        return Response.json(errors);
-      },
+/** Calls rooms before it decides. */
+const calling = (fetch: (request: Request, env: any) => Promise<Response>, answer?: Calls): Asked => {
+  const router = routerOf({ fetch }, { namespaces });
+  const asked: string[] = [];
+  if (answer) {
+    router.world.calls = (namespace, name, request) => {
+      asked.push(`${request.method} ${namespace}/${name}${request.path} ${request.user?.id ?? "-"} ${request.body}`);
+      return answer(namespace, name, request);
+    };
+  }
+  return { router, asked };
+};
+
+interface Asked {
+  router: TestRouter;
+  asked: string[];
+}
+
+const json = (value: unknown, status = 200) => ({
+  status,
+  headers: [
+    ["content-type", "application/json"],
+    ["x-room", "lobby"],
+  ],
+  body: JSON.stringify(value),
+});
+
+test("a Worker reads what a stub answers, and changes it", () => {
+  const { router, asked } = calling(
+    async (request, env) => {
+      const stub = env.ROOMS.getByName("lobby");
+      const answer = await stub.fetch("http://room/count", { method: "POST", body: "+1" });
+      const { count } = (await answer.json()) as { count: number };
+      const other = await stub.fetch(request);
+      const changed = new Response(other.body, other);
+      changed.headers.set("x-count", String(count));
+      return changed;
     },
-    { namespaces },
+    (_namespace, _name, { path }) => json({ count: path === "/count" ? 7 : 0 }, 201),
   );
-  const errors = JSON.parse(router.route({}).respond.body) as string[];
-  assert.match(errors.pop() as string, /stub.sayHello\(\) in a Worker is not supported: send a request/);
-  assert.equal(errors.length, attempts({}).length);
-  for (const error of errors) assert.match(error, /is not supported: a Worker can return what stub.fetch\(\) gives/);
+  const { respond } = router.route({ path: "/x", user: { id: "7", name: "Ana" } });
+  assert.deepEqual(asked, ["POST ROOMS/lobby/count 7 +1", "GET ROOMS/lobby/x 7 "]);
+  assert.deepEqual([respond.status, respond.body], [201, '{"count":0}']);
+  const headers = Object.fromEntries(respond.headers);
+  assert.deepEqual([headers["x-count"], headers["x-room"]], ["7", "lobby"]);
+});
+
+test("requests to rooms keep their order, also those whose answers nobody reads", () => {
+  const { router, asked } = calling(
+    async (_request, env) => {
+      const stub = env.ROOMS.getByName("lobby");
+      const first = await stub.fetch("http://room/1");
+      await stub.fetch("http://room/2", { method: "POST", body: "two" });
+      const third = await stub.fetch("http://room/3");
+      await third.text();
+      const [fourth] = await Promise.all([
+        stub.fetch("http://room/4"),
+        env.ROOMS.getByName("b").fetch("http://room/5"),
+      ]);
+      await fourth.bytes();
+      return first;
+    },
+    () => json({}),
+  );
+  assert.equal(router.route({ user: null }).respond.body, "{}");
+  assert.deepEqual(asked, [
+    "GET ROOMS/lobby/1 - ",
+    "POST ROOMS/lobby/2 - two",
+    "GET ROOMS/lobby/3 - ",
+    "GET ROOMS/lobby/4 - ",
+    "GET ROOMS/b/5 - ",
+  ]);
+});
+
+test("an answer that is returned as it came is the host's to fetch, behind the others", () => {
+  const { router, asked } = calling(
+    async (request, env) => {
+      await env.ROOMS.getByName("log").fetch("http://room/visited");
+      return env.ROOMS.getByName("lobby").fetch(request);
+    },
+    () => json({}),
+  );
+  assert.equal(router.route({ path: "/x" }).request.name, "lobby");
+  assert.deepEqual(asked, ["GET ROOMS/log/visited ana "]);
+});
+
+test("a Worker calls methods of objects", () => {
+  const host = new TestHost({
+    ROOMS: class extends DurableObject {
+      async sayHello(name: string): Promise<string> {
+        if (name === "") throw new RangeError("say a name");
+        return `Hello, ${name}!`;
+      }
+    },
+  });
+  const { router } = calling(
+    async (request, env) => {
+      const stub = env.ROOMS.get(env.ROOMS.idFromName("lobby"));
+      try {
+        return new Response(await stub.sayHello(new URL(request.url).searchParams.get("name")));
+      } catch (error: any) {
+        return new Response(`${error.name}: ${error.message}`, { status: 400 });
+      }
+    },
+    (namespace, name, request) =>
+      host
+        .room(namespace, name)
+        .rawRequest({ ...request, headers: [...request.headers, ["dormouse-caller", "router"]] }),
+  );
+  assert.equal(router.route({ query: "name=Bo" }).respond.body, "Hello, Bo!");
+  assert.deepEqual(router.route({ query: "name=" }).respond.body, "RangeError: say a name");
+});
+
+test("calls that the operator does not allow say so", () => {
+  const { router } = calling(async (_request, env) => {
+    const stub = env.ROOMS.getByName("lobby");
+    const errors = [];
+    for (const attempt of [async () => (await stub.fetch("http://room/")).status, () => stub.sayHello()]) {
+      errors.push(await attempt().then(String, (error: Error) => error.message));
+    }
+    return Response.json(errors);
+  });
+  for (const error of JSON.parse(router.route({}).respond.body)) {
+    assert.equal(
+      error,
+      "call of ROOMS/lobby: denied: the operator does not allow it; name the namespace in `router_calls`",
+    );
+  }
+});
+
+test("the answer to an upgrade can be returned and not read", () => {
+  const { router } = calling(async (request, env) => {
+    const answer = await env.ROOMS.getByName("lobby").fetch(request);
+    const errors: unknown[] = [answer.status, answer.ok];
+    for (const read of [() => answer.headers.get("a"), () => answer.webSocket, () => answer.text()]) {
+      try {
+        errors.push(await read());
+      } catch (error: any) {
+        errors.push(error.message);
+      }
+    }
+    return Response.json(errors);
+  });
+  const [status, ok, ...errors] = JSON.parse(router.route({ headers: { upgrade: "websocket" } }).respond.body);
+  assert.deepEqual([status, ok, errors.length], [101, false, 3]);
+  for (const error of errors) assert.match(error, /is not supported: it is the answer to an upgrade/);
 });
 
 test("a Worker that throws, waits or answers nothing is a 500 with a line in the log", () => {

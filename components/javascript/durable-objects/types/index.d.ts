@@ -38,6 +38,8 @@ export interface Options extends Bindings {
   remember?: string[];
   /** Query parameters that get the verified user; what a client wrote there is replaced. */
   identity?: { query: Record<string, "id" | "name"> };
+  /** Whether the class may reach servers with `fetch`, as far as the operator allows. */
+  outbound?: boolean;
 }
 
 /** Serves a Durable Object class as a room. Called once, at the top level of the bundle. */

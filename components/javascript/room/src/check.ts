@@ -57,6 +57,12 @@ class Wrong extends Error {
 
 const at = (path: string | undefined, key: string | number): string => (path ? `${path}.${key}` : String(key));
 
+const countCharacters = (text: string): number => {
+  let characters = 0;
+  for (const _ of text) characters++;
+  return characters;
+};
+
 const range = (min: number, max: number): string => {
   if (min === -Infinity) return `at most ${max}`;
   return max === Infinity ? `at least ${min}` : `${min} to ${max}`;
@@ -68,12 +74,15 @@ type Properties<S> = { [K in keyof S as undefined extends Checked<S[K]> ? never 
 };
 
 export const is = {
-  /** A text of `min` to `max` UTF-16 code units. Default: 1 to 1,000. */
+  /** A text of `min` to `max` characters of Unicode (code points). Default: 1 to 1,000. */
   text:
     ({ min = 1, max = 1000 }: { min?: number; max?: number } = {}): Check<string> =>
     (value, path) => {
       if (typeof value !== "string") throw new Wrong(path, "be a text");
-      if (value.length < min || value.length > max) throw new Wrong(path, `have ${min} to ${max} characters`);
+      // A character has one or two units, so most texts need no counting.
+      const isWithin = value.length >= 2 * min && value.length <= max;
+      const characters = isWithin ? min : countCharacters(value);
+      if (characters < min || characters > max) throw new Wrong(path, `have ${min} to ${max} characters`);
       return value;
     },
 

@@ -29,7 +29,7 @@ export interface Socket<Says = any, Attachment = any> {
   send(message: Says | Uint8Array): void;
   /** As `send`, with an id that a reader of server-sent events names when it reconnects. 1 to 128 visible characters. */
   sendWithId(message: Says | Uint8Array, id: string): void;
-  /** Closes the connection, after the messages before. 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999. */
+  /** Closes the connection, after the messages before. 1000 to 1003, 1007 to 1014, or 3000 to 4999. */
   close(code?: number, reason?: string): void;
 }
 
@@ -193,7 +193,7 @@ const check = (call: string, problem: host.EventProblem | null, tooLarge: string
   const reasons: Record<string, string> = {
     "too-large": tooLarge,
     "too-many": tooLarge,
-    "bad-close-code": "a room closes with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999",
+    "bad-close-code": "a room closes with 1000 to 1003, 1007 to 1014, or 3000 to 4999",
     "bad-id": "an id has 1 to 128 visible ASCII characters",
   };
   throw new RangeError(`${call}: ${reasons[problem] ?? problem}`);

@@ -20,6 +20,7 @@ export const serveLab = (names: object, hooksFor: (Class: any, options: any) => 
       (prepare()[name] as (...args: unknown[]) => unknown)(...args);
   host.serve({
     world: "connected-room",
+    outbound: true,
     wake: pass("wake"),
     connect: pass("connect"),
     message: pass("message"),

@@ -3,7 +3,7 @@ import { TestRoom as RealRoom, TurnFailure as EngineFailure } from "@dormouse/te
 
 import { TurnFailure } from "./instance.js";
 import { type Answer, Client, Refused, requestOf, type Sent } from "./test-room.js";
-import type { Calls, Timer, User } from "./world.js";
+import { type Calls, DENIED, type Servers, type Timer, type User } from "./world.js";
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 const base64 = (text: string) => ({ base64: Buffer.from(text, "latin1").toString("base64") });
@@ -73,11 +73,24 @@ class EngineWorld {
 
   readonly config = { set: (key: string, value: string): void => this.#room.configure(key, value) };
 
+  #calls: Calls = DENIED;
+  #servers: Servers = () => "denied";
+
   set calls(calls: Calls) {
+    this.#calls = calls;
+    this.#answerCalls();
+  }
+
+  set servers(servers: Servers) {
+    this.#servers = servers;
+    this.#answerCalls();
+  }
+
+  #answerCalls(): void {
     this.#room.answerCalls(({ to, request }) => {
-      if (!("room" in to)) return "denied";
-      const { namespace, name } = to.room;
-      const answer = calls(namespace, name, { ...request, body: latin1(request.body) });
+      const asked = { ...request, body: latin1(request.body) };
+      const answer =
+        "room" in to ? this.#calls(to.room.namespace, to.room.name, asked) : this.#servers(to.server, asked);
       return typeof answer === "string"
         ? answer.replaceAll("-", "_")
         : { ...answer, body: new Uint8Array(Buffer.from(answer.body, "latin1")) };
@@ -113,8 +126,8 @@ export class EngineRoom {
   connect(who: string | User, { query, user }: Sent = {}): Client {
     const early: any[] = [];
     const joining = { do: "connect", user: user ?? (typeof who === "string" ? { id: who, name: who } : who) };
-    const { socket, refused } = this.#run({ ...joining, ...(query === undefined ? {} : { query }) }, early);
-    if (refused) throw new Refused(refused.status, refused.reason);
+    const { socket, refused, response } = this.#run({ ...joining, ...(query === undefined ? {} : { query }) }, early);
+    if (refused) throw new Refused(refused.status, refused.reason, response?.headers);
     const client = new Client(String(socket));
     this.clients.set(client.id, client);
     for (const said of early) if (said.to.includes(socket)) this.#hear(client, said);

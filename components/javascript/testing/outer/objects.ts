@@ -17,6 +17,7 @@ export interface Options {
   identity?: { query: Record<string, "id" | "name"> };
   namespaces?: Record<string, string>;
   vars?: Record<string, unknown>;
+  outbound?: boolean;
 }
 
 /** A room of this class. */

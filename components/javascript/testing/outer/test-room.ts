@@ -71,18 +71,31 @@ export class TestRoom {
     const request = requestOf({ path: "/ws", user, ...sent });
     const id = this.world.nextSocket();
     const happens = () => this.world.addSocket(id, user);
-    return this.#turn("connect", happens, (instance) => {
+    const connected = this.#turn<Client | Refused>("connect", happens, (instance) => {
       const client = new Client(id);
       this.clients.set(id, client);
       const refusal = instance.run("connect", { request, socket: id });
+      if (refusal?.answer) {
+        const { status, headers, body } = refusal.answer;
+        this.world.removeSocket(id);
+        return new Refused(status, Buffer.from(body, "latin1").toString("utf8"), headers);
+      }
       if (refusal !== null) throw new Refused(refusal.status, refusal.reason);
       return client;
     });
+    if (connected instanceof Refused) {
+      this.clients.delete(id);
+      throw connected;
+    }
+    return connected;
   }
 
   send(client: Client, message: string | object | Uint8Array): void {
     const [request, reply] = this.world.autoResponse ?? [];
-    if (message === request) return void client.received.push(reply as string);
+    if (message === request) {
+      this.world.autoResponded.set(client.id, this.world.now);
+      return void client.received.push(reply as string);
+    }
     const data =
       message instanceof Uint8Array
         ? { binary: Buffer.from(message).toString("latin1") }
@@ -226,10 +239,13 @@ export class TestRoom {
 /** The room refused a client. */
 export class Refused extends Error {
   readonly status: number;
+  /** Of an answer that kept the turn. */
+  readonly headers: [string, string][];
 
-  constructor(status: number, reason: string) {
+  constructor(status: number, reason: string, headers: [string, string][] = []) {
     super(reason);
     this.status = status;
+    this.headers = headers;
   }
 }
 

@@ -44,9 +44,11 @@ const MAX_VALUE_BYTES = 2 << 20;
 const MAX_MESSAGE_BYTES = 1 << 20;
 const MAX_TIMERS = 1000;
 const MAX_LISTED = 1000;
-const CLOSE_CODES = [1000, 1008, 1009, 1011, 1012, 1013];
+const CLOSE_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
 
 export type Calls = (namespace: string, name: string, request: any) => any;
+
+export type Servers = (origin: string, request: any) => any;
 
 export const DENIED: Calls = () => "denied";
 
@@ -60,6 +62,7 @@ export class World {
   isBuilding = true;
   wokenBy = "request";
   calls: Calls = DENIED;
+  servers: Servers = () => "denied: not in the test";
   /** Set by a call that ends the turn, such as a trap. */
   trapped: string | undefined;
   #changing: Changing = {
@@ -71,6 +74,8 @@ export class World {
     posts: [],
   };
   #saved: Changing | undefined;
+  /** When a socket was last given the auto-response. */
+  readonly autoResponded = new Map<string, number>();
   #lastSocket = 0;
   #random = 0;
   /** Calls of `broadcast` and `send`, to see what was coalesced. */
@@ -125,6 +130,11 @@ export class World {
 
   addSocket(id: string, user: User): void {
     this.sockets.set(id, { user, tags: [], attachment: "" });
+  }
+
+  /** The client was answered in place of a socket. */
+  removeSocket(id: string): void {
+    this.sockets.delete(id);
   }
 
   /** The sockets that have left; their data can be read until the turn ends. */
@@ -219,6 +229,7 @@ export class World {
       this.#changing.outputs.push({ close: id, code, reason });
       return null;
     },
+    autoRespondedAt: (id: string) => this.autoResponded.get(id),
     setAutoResponse: (request: string | null, reply: string) => {
       if (request === null) this.#changing.autoResponse = null;
       else if (Buffer.byteLength(request) > 2048 || Buffer.byteLength(reply) > 2048) return "too-large";
@@ -236,6 +247,7 @@ export class World {
     cancelTimer: (name: string) => this.timers.delete(name),
     call: (namespace: string, name: string, request: string) =>
       JSON.stringify(this.calls(namespace, name, JSON.parse(request))),
+    fetch: (origin: string, request: string) => JSON.stringify(this.servers(origin, JSON.parse(request))),
     post: (to: string, request: string) => {
       this.#changing.posts.push({ to: JSON.parse(to), request: JSON.parse(request) });
       return null;

@@ -44,7 +44,15 @@ const randomUUID = (): string => {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 };
 
+class DOMException extends Error {
+  constructor(message = "", name = "Error") {
+    super(message);
+    this.name = name;
+  }
+}
+
 Object.assign(globalThis, {
+  DOMException,
   self: globalThis,
   console: { debug: line(0), log: line(1), info: line(1), warn: line(2), error: line(3) },
   URL: __node.URL,
@@ -61,8 +69,8 @@ Object.assign(globalThis, {
       this.#decoder = new __node.TextDecoder(label, options);
     }
 
-    decode(bytes?: ArrayBufferView): string {
-      return this.#decoder.decode(bytes);
+    decode(bytes?: ArrayBufferView, options?: TextDecoderDecodeOptions): string {
+      return this.#decoder.decode(bytes, options);
     }
   },
   atob: (text: string) => __node.atob(text),

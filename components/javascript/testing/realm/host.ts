@@ -153,6 +153,12 @@ export const broadcast = turn("broadcast", (data: flat.Data, filter?: flat.Filte
 );
 export const close = turn("close", (id: string, code: number, reason: string) => __world.close(id, code, reason));
 export const buffered = turn("buffered", (_id: string) => 0);
+export const autoRespondedAt = turn("autoRespondedAt", (id: string) => __world.autoRespondedAt(id));
+let answered: flat.Response | undefined;
+export const answer = turn("answer", (response: flat.Response) => {
+  answered = response;
+  return null;
+});
 export const maxMessageBytes = turn("maxMessageBytes", () => 1024 * 1024);
 export const setAutoResponse = turn("setAutoResponse", (request: string, reply: string) =>
   __world.setAutoResponse(request, reply),
@@ -181,6 +187,10 @@ export const call = turn("call", (namespace: string, name: string, request: flat
 export const post = turn("post", (to: unknown, request: flat.Request) =>
   __world.post(JSON.stringify(to), lowered(request)),
 );
+export const fetch = turn("fetch", (origin: string, request: flat.Request) => {
+  const answer = JSON.parse(__world.fetch(origin, lowered(request)));
+  return typeof answer === "string" ? answer : { ...answer, body: fromLatin1(answer.body) };
+});
 export const waitingPosts = turn("waitingPosts", () => __world.waitingPosts());
 
 // The functions that the test calls. Only JSON crosses.
@@ -202,7 +212,10 @@ const lowerDestination = (to: flat.Destination): Json => ({
 /** How the arguments of an event come in, and its result goes out. */
 const EVENTS: Record<string, { args(event: Json): unknown[]; result(value: any): unknown }> = {
   wake: { args: () => [], result: () => null },
-  connect: { args: ({ request, socket }) => [liftRequest(request), socket], result: (value) => value ?? null },
+  connect: {
+    args: ({ request, socket }) => [liftRequest(request), socket],
+    result: (value) => value ?? (answered ? { answer: lowerResponse(answered) } : null),
+  },
   message: { args: ({ socket, data }) => [socket, data.text ?? fromLatin1(data.binary)], result: () => null },
   close: { args: ({ socket, code, reason, clean }) => [socket, code, reason, clean], result: () => null },
   timer: { args: ({ timer }) => [{ ...timer, payload: fromLatin1(timer.payload) }], result: () => null },
@@ -229,7 +242,7 @@ const shown = (error: unknown): string => (error instanceof Error ? `${error.nam
 Object.assign(globalThis, {
   /** Calls a hook. The jobs run when the script that calls this has ended. */
   __start(name: string, event: string): void {
-    outcome = undefined;
+    outcome = answered = undefined;
     const { args, result } = EVENTS[name] as (typeof EVENTS)[string];
     const hook = (hooks as unknown as Record<string, (...args: unknown[]) => unknown> | undefined)?.[name];
     if (!hook) {

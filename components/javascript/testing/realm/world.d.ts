@@ -25,7 +25,9 @@ declare const __world: {
   setTimer(name: string, at: number, payload: string): string | null;
   timers(): string;
   cancelTimer(name: string): boolean;
+  autoRespondedAt(id: string): number | undefined;
   call(namespace: string, name: string, request: string): string;
+  fetch(origin: string, request: string): string;
   post(to: string, request: string): string | null;
   waitingPosts(): number;
 };

@@ -5,8 +5,10 @@
 import * as host from "dormouse:host";
 
 import { unsupported } from "../unsupported.js";
+import { Body } from "../web/body.js";
 import { Request, type RequestInit, toHost } from "../web/request.js";
 import type { Response } from "../web/response.js";
+import { ReadableStream } from "../web/streams.js";
 import { DurableObjectId } from "./id.js";
 
 export interface Reach {
@@ -61,8 +63,17 @@ const stub = (namespace: string, id: DurableObjectId, reach: Reach): object => {
   const own: Record<string, unknown> = {
     id,
     name: id.name,
-    fetch: async (input: Request | string, init?: RequestInit) =>
-      reach.fetch(namespace, room, toHost(new Request(input, init))),
+    fetch: async (input: Request | string, init?: RequestInit) => {
+      const request = new Request(input, init);
+      request.signal.throwIfAborted();
+      // A body that is whole is sent at once, so that requests keep their order.
+      const data = Body.unread(request);
+      return reach.fetch(
+        namespace,
+        room,
+        toHost(request, data instanceof ReadableStream ? await Body.whole(request) : data),
+      );
+    },
     connect: () => unsupported("stub.connect()", "use stub.fetch()"),
   };
   return new Proxy(own, {

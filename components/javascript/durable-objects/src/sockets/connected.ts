@@ -5,7 +5,14 @@
 import * as host from "dormouse:host";
 import type { SocketId } from "dormouse:host";
 
-import { state, WebSocket } from "./web-socket.js";
+import { closeLater } from "./outgoing.js";
+import { onAccept, state, WebSocket } from "./web-socket.js";
+
+/** The tag of sockets that were accepted by `ws.accept()`. An author's tag has no such byte. */
+const LIVE = "\u0000live";
+
+/** What clients learn whose listeners are gone with the instance before. They come back. */
+const ASLEEP: [number, string] = [1012, "the object was asleep; come back"];
 
 /** In the order in which they connected. */
 let known: Map<SocketId, WebSocket> | undefined;
@@ -16,15 +23,22 @@ let arriving: SocketId | undefined;
 /** The socket that left last. The host counts it no more, also when its close wakes the room. */
 let leaving: WebSocket | undefined;
 
-const sockets = (): Map<SocketId, WebSocket> =>
-  (known ??= new Map(
-    host
-      .socketIds()
-      .filter((id) => id !== arriving)
-      .map((id) => [id, WebSocket.ofClient(id)]),
-  ));
+const sockets = (): Map<SocketId, WebSocket> => {
+  if (known) return known;
+  const ids = host.socketIds().filter((id) => id !== arriving);
+  known = new Map(ids.map((id) => [id, WebSocket.ofClient(id)]));
+  // Their listeners were in the memory of an earlier instance.
+  for (const id of ids.length > 0 ? host.socketIds({ tag: LIVE }) : []) {
+    const socket = known.get(id);
+    if (!socket) continue;
+    socket[state].isLive = true;
+    closeLater(id, ...ASLEEP);
+  }
+  return known;
+};
 
-export const all = (): WebSocket[] => [...sockets().values()];
+/** Those that hibernate. */
+export const all = (): WebSocket[] => [...sockets().values()].filter((socket) => !socket[state].isLive);
 
 export const ids = (): SocketId[] => [...sockets().keys()];
 
@@ -36,10 +50,10 @@ export const connected = (id: SocketId): WebSocket | undefined =>
   sockets().get(id) ?? (leaving?.[state].id === id ? leaving : undefined);
 
 /** Binds a socket to the client that connects in this turn. */
-export const accept = (socket: WebSocket): SocketId => {
-  if (socket[state].id !== undefined) throw new Error("ctx.acceptWebSocket(): this WebSocket was accepted already");
+export const accept = (socket: WebSocket, call = "ctx.acceptWebSocket()"): SocketId => {
+  if (socket[state].id !== undefined) throw new Error(`${call}: this WebSocket was accepted already`);
   if (arriving === undefined) {
-    throw new Error("ctx.acceptWebSocket(): only once, and while a client connects: in fetch(), for an upgrade");
+    throw new Error(`${call}: only once, and while a client connects: in fetch(), for an upgrade`);
   }
   const id = arriving;
   const { early } = socket[state];
@@ -50,6 +64,12 @@ export const accept = (socket: WebSocket): SocketId => {
   return id;
 };
 
+onAccept((socket) => {
+  const id = accept(socket, "ws.accept()");
+  socket[state].isLive = true;
+  host.setTags(id, [LIVE]);
+});
+
 /** A client asks to connect. */
 export const arrive = (id: SocketId): void => {
   arriving = id;
@@ -58,6 +78,14 @@ export const arrive = (id: SocketId): void => {
 /** The turn of its connect has ended. */
 export const arrived = (): void => {
   arriving = undefined;
+};
+
+/** The client that asked to connect gets no socket. */
+export const forget = (id: SocketId): void => {
+  const socket = known?.get(id);
+  if (!socket) return;
+  known?.delete(id);
+  WebSocket.left(socket);
 };
 
 /** A client has left. */

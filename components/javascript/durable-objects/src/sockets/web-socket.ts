@@ -1,11 +1,13 @@
 /**
- * `WebSocket` and `WebSocketPair`. A socket of the pair becomes a client's when `ctx.acceptWebSocket` binds it to the id
- * that the host gave the client. There is one object for each client and instance, so `===` and `Map` keys hold.
+ * `WebSocket` and `WebSocketPair`. A socket of the pair becomes a client's when `ctx.acceptWebSocket` or its own `accept`
+ * binds it to the id that the host gave the client. There is one object for each client and instance, so `===` and `Map`
+ * keys hold.
  */
 import * as host from "dormouse:host";
 import type { SocketId } from "dormouse:host";
 
 import { unsupported } from "../unsupported.js";
+import { EventTarget } from "../web/events.js";
 import { sendLater, closeLater } from "./outgoing.js";
 
 const CONNECTING = 0;
@@ -34,9 +36,18 @@ interface SocketState {
   tags?: string[];
   /** The attachment that was given before the socket was accepted. */
   early?: Uint8Array;
+  /** Accepted by itself: it has listeners, which end with the instance. */
+  isLive?: boolean;
 }
 
-export class WebSocket {
+let acceptLive: (socket: WebSocket) => void;
+
+/** Sets what `accept()` does. */
+export const onAccept = (accept: typeof acceptLive): void => {
+  acceptLive = accept;
+};
+
+export class WebSocket extends EventTarget {
   static readonly READY_STATE_CONNECTING = CONNECTING;
   static readonly READY_STATE_OPEN = OPEN;
   static readonly READY_STATE_CLOSING = CLOSING;
@@ -50,7 +61,10 @@ export class WebSocket {
   #readyState = OPEN;
   #hasSentClose = false;
 
+  binaryType = "arraybuffer";
+
   constructor(url?: string) {
+    super();
     if (url !== undefined) {
       unsupported("new WebSocket(url)", "a room cannot open sockets to servers; let the server connect to the room");
     }
@@ -84,23 +98,17 @@ export class WebSocket {
     return "";
   }
 
-  accept(): never {
-    return unsupported("ws.accept()", "use ctx.acceptWebSocket(ws) and webSocketMessage(): a room may hibernate");
+  /** The events go to the listeners of this object. It does not hibernate: its client is closed when the object sleeps. */
+  accept(_options?: unknown): void {
+    acceptLive(this);
   }
-
-  addEventListener(type: string): never {
-    return unsupported(
-      `ws.addEventListener(${JSON.stringify(type)})`,
-      "use ctx.acceptWebSocket(ws), webSocketMessage() and webSocketClose(): a room may hibernate",
-    );
-  }
-
-  removeEventListener(): void {}
 
   send(data: unknown): void {
     const { id } = this[state];
     if (id === undefined) {
-      throw new TypeError("You must call state.acceptWebSocket() on this WebSocket before sending messages.");
+      throw new TypeError(
+        "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.",
+      );
     }
     if (this.#hasSentClose) throw new TypeError("Can't call WebSocket send() after close().");
     if (this.#readyState !== OPEN) return; // as on Cloudflare: the client has left, and webSocketClose says so
@@ -185,14 +193,10 @@ const byteLength = (message: string | Uint8Array): number => {
   return message.length * 3 <= MAX_MESSAGE_BYTES ? message.length : host.utf8(message).length;
 };
 
-/**
- * The code that the host sends. It knows 1000, 1008, 1009, 1011 to 1013 and 3000 to 4999; the other codes that Cloudflare
- * allows become 1000.
- */
+/** The code that the host sends: those that Cloudflare allows, but for 1016 to 2999, which become 1000. */
 const closeCode = (code: number): number => {
   if (!Number.isInteger(code) || code < 1000 || code > 4999 || [1004, 1005, 1006, 1015].includes(code)) {
     throw new TypeError(`Invalid WebSocket close code: ${code}.`);
   }
-  if ([1000, 1008, 1009, 1011, 1012, 1013].includes(code) || code >= 3000) return code;
-  return 1000;
+  return code <= 1014 || code >= 3000 ? code : 1000;
 };

@@ -1,7 +1,9 @@
 /** `Request`, and how it comes from the host and goes back to it. */
 import type { Request as HostRequest, User } from "dormouse:host";
 
-import { Body, bodyOf, type BodyData, bytesOf } from "./body.js";
+import { Body, bodyOf } from "./body.js";
+import { bytesOf, type WholeData } from "./bytes.js";
+import { AbortSignal } from "./events.js";
 import { Headers } from "./headers.js";
 
 export interface RequestInit {
@@ -14,41 +16,49 @@ export interface RequestInit {
   user?: User;
 }
 
-/** A signal that never fires: a client that leaves does not end a turn. */
-const NEVER_ABORTED = Object.freeze({
-  aborted: false,
-  reason: undefined,
-  onabort: null,
-  throwIfAborted() {},
-  addEventListener() {},
-  removeEventListener() {},
-});
-
 export class Request extends Body {
   readonly url: string;
   readonly method: string;
   readonly headers: Headers;
   readonly redirect: string;
-  readonly signal: unknown;
   readonly cf: unknown;
   /** The user as the host verified it; absent without a valid identity. */
   readonly user: User | undefined;
+  #signal: AbortSignal | undefined;
 
   constructor(input: Request | URL | string, init: RequestInit = {}) {
     const from = input instanceof Request ? input : undefined;
-    const { data, type } = "body" in init ? bodyOf(init.body) : { data: from ? Body.unread(from) : null };
+    const hasOwnBody = init.body !== undefined && init.body !== null;
+    const { data, type } = hasOwnBody ? bodyOf(init.body) : { data: from ? Body.split(from) : null, type: undefined };
     super(data);
-    this.url = from ? from.url : new URL(String(input)).toString();
+    this.url = from ? from.url : urlOf(input as URL | string);
     this.method = methodOf(init.method ?? from?.method ?? "GET");
     this.headers = new Headers(init.headers ?? from?.headers);
     this.redirect = init.redirect ?? from?.redirect ?? "follow";
-    this.signal = init.signal ?? from?.signal ?? NEVER_ABORTED;
+    this.#signal = (init.signal ?? (from ? from.#signal : undefined)) as AbortSignal | undefined;
     this.cf = init.cf ?? from?.cf;
     this.user = init.user ?? from?.user;
     if (data !== null && (this.method === "GET" || this.method === "HEAD")) {
       throw new TypeError("Request with a GET or HEAD method cannot have a body.");
     }
     if (type !== undefined && !this.headers.has("content-type")) this.headers.set("content-type", type);
+  }
+
+  /** Without one of the author's it never fires: a client that leaves does not end a turn. */
+  get signal(): AbortSignal {
+    return (this.#signal ??= new AbortSignal());
+  }
+
+  get keepalive(): boolean {
+    return false;
+  }
+
+  get integrity(): string {
+    return "";
+  }
+
+  get cache(): string {
+    return "default";
   }
 
   clone(): Request {
@@ -59,6 +69,14 @@ export class Request extends Body {
     return "Request";
   }
 }
+
+const urlOf = (input: URL | string): string => {
+  try {
+    return new URL(String(input)).toString();
+  } catch {
+    throw new TypeError(`Invalid URL: ${String(input)}`);
+  }
+};
 
 /** The methods that `fetch` writes in upper case. */
 const COMMON_METHODS = /^(delete|get|head|options|post|put)$/i;
@@ -73,19 +91,20 @@ export const fromHost = (request: HostRequest, query = request.query): Request =
     method: request.method,
     headers: request.headers,
     user: request.user,
+    cf: {}, // Cloudflare's network writes where the client is; here nothing does
     ...(hasBody ? { body: request.body } : {}),
   });
 };
 
 /** A request for a room, as the host takes it. The host of its URL does not matter. */
-export const toHost = (request: Request): HostRequest => {
+export const toHost = (request: Request, body = Body.unread(request) as WholeData): HostRequest => {
   const url = new URL(request.url);
   return {
     method: request.method.toUpperCase(),
     path: url.pathname,
     ...(url.search === "" ? {} : { query: url.search.slice(1) }),
     headers: [...request.headers],
-    body: bytesOf(Body.unread(request) satisfies BodyData),
+    body: bytesOf(body),
     ...(request.user === undefined ? {} : { user: request.user }),
   };
 };

@@ -2,8 +2,10 @@
 import type { Response as HostResponse } from "dormouse:host";
 
 import type { WebSocket } from "../sockets/web-socket.js";
-import { Body, bodyOf, WholeBody } from "./body.js";
+import { Body, bodyOf } from "./body.js";
+import type { WholeData } from "./bytes.js";
 import { Headers } from "./headers.js";
+import { ReadableStream } from "./streams.js";
 
 export interface ResponseInit {
   status?: number;
@@ -38,7 +40,7 @@ export class Response extends Body {
     if (this.#webSocket !== null && this.#status !== 101) {
       throw new RangeError("Responses with a WebSocket must have status code 101.");
     }
-    if (data !== null && data.length > 0 && WITHOUT_BODY.includes(this.#status)) {
+    if (data !== null && !(typeof data === "string" && data === "") && WITHOUT_BODY.includes(this.#status)) {
       throw new TypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.");
     }
     this.#headers = new Headers(init.headers);
@@ -99,8 +101,7 @@ export class Response extends Body {
   }
 
   clone(): Response {
-    const data = Body.unread(this);
-    return new Response(data === null ? null : new WholeBody(data), this);
+    return new Response(Body.split(this), this);
   }
 
   get [Symbol.toStringTag](): string {
@@ -108,9 +109,16 @@ export class Response extends Body {
   }
 }
 
-/** A response of a handler, as the host takes it. */
+/** What a handler returned; the body of a response is whole then. */
+export const whole = async <T>(value: T): Promise<T | Response> => {
+  if (!(value instanceof Response) || !(value.data() instanceof ReadableStream)) return value;
+  const { status, statusText, headers } = value;
+  return new Response(await Body.whole(value), { status, statusText, headers });
+};
+
+/** A response of a handler with a whole body, as the host takes it. */
 export const toHost = (response: Response): HostResponse => ({
   status: response.status,
   headers: [...response.headers],
-  body: Body.unread(response) ?? "",
+  body: (Body.unread(response) as WholeData) ?? "",
 });
