@@ -31,6 +31,7 @@ mod deploy;
 mod dev;
 mod disk_failures;
 mod durability;
+mod durable_objects;
 mod embedding;
 mod full_disk;
 mod fuzz;
