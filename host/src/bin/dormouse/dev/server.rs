@@ -16,6 +16,10 @@ use dormouse::{Host, StartError, clock, log, routes};
 use super::builder::{Built, Target};
 use super::project::shown;
 
+/// The most rooms of a project that are awake at once. A host takes two of the 65,530 memory maps of a process for each, and
+/// gives them back only when its last connection has ended, while the host of the next configuration runs already.
+const AWAKE_ROOMS: u32 = 1_000;
+
 /// The file with the deploys of a server, in its data directory. What ran last is built anew at the start.
 const DEPLOYS: &str = "deployed/deploys.json";
 
@@ -69,6 +73,7 @@ impl Server {
         let mut own = config.clone();
         own.listen = self.listen.unwrap_or(own.listen);
         own.identity.auth = self.auth.unwrap_or(own.identity.auth);
+        own.limits.awake_rooms = own.limits.awake_rooms.min(AWAKE_ROOMS);
         match fs::remove_file(own.data.join(DEPLOYS)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).context(format!("{} cannot be written", own.data.display()));
