@@ -26,6 +26,13 @@ WASI_HEADERS ?= /usr/include/wasm32-wasi
 ENGINE = target/javascript/dormouse-engine.wasm
 # Cargo does not see that it changes; the macro with its checksum makes it compile QuickJS again.
 ENGINE_STACK = components/javascript/engine/quickjs_stack.h
+ENGINE_WITH_SQL = target/javascript/dormouse-engine-sql.wasm
+
+# SQLite in a component: it has no files but the pages that components/sql shows it. docs/sql.md repeats the first line.
+SQLITE_FLAGS = SQLITE_OS_OTHER=1 SQLITE_TEMP_STORE=3 SQLITE_ENABLE_STMT_SCANSTATUS SQLITE_ENABLE_MATH_FUNCTIONS \
+	SQLITE_DEFAULT_MEMSTATUS=0 SQLITE_MAX_MMAP_SIZE=0 SQLITE_MAX_ALLOCATION_SIZE=33554432 SQLITE_PRINTF_PRECISION_LIMIT=100000 \
+	SQLITE_OMIT_WAL SQLITE_OMIT_SHARED_CACHE SQLITE_OMIT_DESERIALIZE SQLITE_OMIT_LOAD_EXTENSION SQLITE_UNTESTABLE \
+	$(foreach flag,LOAD_EXTENSION FTS3 FTS3_PARENTHESIS DBSTAT_VTAB API_ARMOR COLUMN_METADATA,-USQLITE_ENABLE_$(flag)) -USQLITE_USE_URI
 
 # For `make fuzz`: the time of each fuzzer, and the seed of its inputs.
 FUZZ_SECONDS ?= 60
@@ -222,13 +229,18 @@ engine-setup: ## Check clang, its archiver and the headers of wasi-libc, for the
 	@test -e $(WASI_HEADERS)/stdio.h || { echo "The headers of the C library of WASI are missing in $(WASI_HEADERS): apt-get install wasi-libc, or say where they are with WASI_HEADERS=" >&2; exit 1; }
 
 # The paths of sources in panic messages are replaced, so that a commit and a clang give the same bytes on every machine.
-javascript-engine: setup engine-setup ## Build the engine of rooms in JavaScript, for `dormouse build`. Needs clang and wasi-libc
-	RQUICKJS_SYS_NO_WASI_SDK=1 CC_wasm32_wasip2=$(WASM_CLANG) AR_wasm32_wasip2=$(WASM_AR) \
-		CFLAGS_wasm32_wasip2="-isystem $(WASI_HEADERS) -include $(CURDIR)/$(ENGINE_STACK) -DHEADER_$(firstword $(shell cksum < $(ENGINE_STACK)))" \
-		RUSTFLAGS="--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates" \
-		cargo rustc --profile guest --target wasm32-wasip2 --target-dir target/javascript \
-		--package dormouse-javascript-engine --crate-type cdylib -- -C link-arg=--skip-wit-component -C strip=symbols
+WITH_C = CC_wasm32_wasip2=$(WASM_CLANG) AR_wasm32_wasip2=$(WASM_AR) RQUICKJS_SYS_NO_WASI_SDK=1 LIBSQLITE3_FLAGS="$(SQLITE_FLAGS)" \
+	CFLAGS_wasm32_wasip2="-isystem $(WASI_HEADERS) -include $(CURDIR)/$(ENGINE_STACK) -DHEADER_$(firstword $(shell cksum < $(ENGINE_STACK)))" \
+	RUSTFLAGS="--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates"
+BUILD_ENGINE = $(WITH_C) cargo rustc --profile guest --target wasm32-wasip2 --target-dir target/javascript \
+	--package dormouse-javascript-engine --crate-type cdylib
+SKIP_COMPONENT = -- -C link-arg=--skip-wit-component -C strip=symbols
+
+javascript-engine: setup engine-setup ## Build the engine of rooms in JavaScript, with and without SQL, for `dormouse build`. Needs clang and wasi-libc
+	$(BUILD_ENGINE) $(SKIP_COMPONENT)
 	@cp target/javascript/wasm32-wasip2/guest/dormouse_javascript_engine.wasm $(ENGINE)
+	$(BUILD_ENGINE) --features sql $(SKIP_COMPONENT)
+	@cp target/javascript/wasm32-wasip2/guest/dormouse_javascript_engine.wasm $(ENGINE_WITH_SQL)
 
 javascript: node components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
 

@@ -65,6 +65,17 @@ fn assert_error(source: &str, parts: &[&str]) {
     assert!(error.starts_with("dormouse: room.js: ") && !error.contains("wasm backtrace"), "{error}");
 }
 
+/// The component of `tests/guests/javascript/sql.js`, in the engine with SQL.
+pub(crate) fn sql_room() -> &'static Path {
+    static BUILT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, file) = BUILT.get_or_init(|| {
+        let folder = built(include_str!("../guests/javascript/sql.js"));
+        let file = folder.path().join("room.wasm");
+        (folder, file)
+    });
+    file
+}
+
 /// The component of `tests/guests/javascript/room.js`.
 pub(crate) fn test_room() -> &'static Path {
     static BUILT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
@@ -160,6 +171,32 @@ fn the_engine_and_a_small_component_stay_small() {
     assert!(engine < 2_500_000, "the engine has {engine} B");
     let component = fs::metadata(test_room()).unwrap().len();
     assert!(component < 2_900_000, "a small component has {component} B");
+}
+
+#[test]
+fn only_a_bundle_that_uses_sql_gets_the_engine_with_sql() {
+    let bytes = |folder: &TempDir| fs::metadata(folder.path().join("room.wasm")).unwrap().len();
+    let source = "import * as host from 'dormouse:host'; export default { connect() {}, message: (socket) => host.send(socket, ask()) }; \
+                  const ask = () => { try { return `${host.hasSql()} ${host.sqlSize()}` } catch (error) { return error.message } };";
+    let plain = built(source);
+    let with_sql = built(&format!("{source} /* ctx.storage.sql */"));
+    assert!(bytes(&with_sql) > bytes(&plain) + 500_000);
+    let folder = project(&[("room.js", source)]);
+    assert!(build(folder.path(), &["room.js", "--no-bundle", "--sql"]).status.success());
+    assert!(bytes(&folder) > bytes(&plain) + 500_000);
+    for (folder, answer) in [(plain, "build it with `dormouse build --sql`"), (with_sql, "true 0")] {
+        let mut room = TestRoom::of_file(folder.path().join("room.wasm"));
+        let ana = room.join("ana");
+        room.send(&ana, "ask");
+        let dormouse_test::Message::Text(text) = ana.received_raw().remove(0) else { panic!("bytes") };
+        assert!(text.contains(answer), "{text}");
+    }
+    fs::copy(ENGINE, folder.path().join("alone.wasm")).unwrap();
+    let args = ["build", "room.js", "--no-bundle", "--sql", "-o", "room.wasm", "--engine", "alone.wasm"];
+    let program = env!("CARGO_BIN_EXE_dormouse");
+    let output = Command::new(program).args(args).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("alone-sql.wasm is no file"), "{error}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod examples;
 mod javascript;
 mod javascript_builds;
 mod javascript_rooms;
+mod javascript_sql;
 mod migration;
 mod moderation;
 mod presence;

@@ -98,10 +98,13 @@ fn unsafe_code_is_only_in_listed_files_with_a_reason() {
         ("components/javascript/engine/src/events.rs", 1),
         ("components/javascript/engine/src/flat/mod.rs", 1),
         ("components/javascript/engine/src/flat/sockets.rs", 1),
+        ("components/javascript/engine/src/flat/sql.rs", 1),
         ("components/javascript/engine/src/memory.rs", 1),
         ("components/kit/src/bindings.rs", 1),
         ("components/kit/src/settings.rs", 1),
         ("components/serve/disk/src/exports/mod.rs", 1),
+        ("components/sql/src/sqlite.rs", 1),
+        ("components/sql/src/vfs.rs", 1),
         ("host/src/bin/dormouse/systemd/sockets.rs", 1),
         ("host/src/guest/mod.rs", 1),
     ];
@@ -141,7 +144,11 @@ fn no_component_contains_a_build_path() {
     let engine = fs::read(root().join("target/javascript/dormouse-engine.wasm"));
     let engine = engine.expect("the JavaScript engine is built: `make javascript-engine`");
     let engine = ("dormouse-engine.wasm", engine.as_slice());
-    for (name, wasm) in [("chat-room", CHAT_ROOM), ("presence-tracker", PRESENCE_TRACKER), ("router", ROUTER), engine] {
+    let with_sql =
+        fs::read(root().join("target/javascript/dormouse-engine-sql.wasm")).expect("it is built with the other");
+    let with_sql = ("dormouse-engine-sql.wasm", with_sql.as_slice());
+    let shipped = [("chat-room", CHAT_ROOM), ("presence-tracker", PRESENCE_TRACKER), ("router", ROUTER)];
+    for (name, wasm) in shipped.into_iter().chain([engine, with_sql]) {
         for place in places.iter().filter(|place| place.len() > 1) {
             let found = wasm.windows(place.len()).any(|window| window == place.as_bytes());
             assert!(!found, "{name} holds {place:?}");

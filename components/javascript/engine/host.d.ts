@@ -164,6 +164,42 @@ declare module "dormouse:host" {
   export function putValues(entries: [Key, unknown][]): StorageProblem | null;
   export function listValues(range: Range): [Key, unknown][];
 
+  // ---- SQL [turn], in the engine with SQL (`dormouse build --sql`) -------------------------------------------------
+
+  /**
+   * SQLite, with its pages in the room's storage, under keys that begin with 0xFF. What statements have changed becomes
+   * durable with the turn, and is gone with a turn that fails. Each statement is atomic. Errors are SQLite's, as an
+   * `Error` with the message and the name of the code: `no such table: a: SQLITE_ERROR`. The limits are in docs/sql.md.
+   */
+  type SqlValue = null | number | string | Uint8Array | ArrayBuffer;
+  /** The rows of a statement; its place is one row ahead. It may be kept between turns. */
+  interface SqlCursor { readonly __cursor: unique symbol }
+
+  /** Whether this engine has SQL. In one without it all functions but `sqlDelete` throw, and say so. Also at build time. */
+  export function hasSql(): boolean;
+  /** Runs the statements of a text. The last one has the parameters; its rows come through the cursor. */
+  export function sqlExec(query: string, bindings: SqlValue[]): SqlCursor;
+  export function sqlColumns(cursor: SqlCursor): string[];
+  /** The values of the next row: `null`, numbers, strings and `ArrayBuffer`s. `undefined` behind the last one. */
+  export function sqlNext(cursor: SqlCursor): unknown[] | undefined;
+  /** All rows that are left, as objects. */
+  export function sqlObjects(cursor: SqlCursor): Record<string, unknown>[];
+  export function sqlIsDone(cursor: SqlCursor): boolean;
+  /** Drops the rows that are left. */
+  export function sqlEnd(cursor: SqlCursor): void;
+  /** How many rows the statement has visited and changed. */
+  export function sqlCounts(cursor: SqlCursor): [read: number, written: number];
+  /** In bytes, without free pages. */
+  export function sqlSize(): number;
+  /** Deletes the database. Cursors end with an error. */
+  export function sqlDelete(): void;
+  /** Begins a transaction in the one that is open, and returns its number. At most 64. */
+  export function sqlBegin(): number;
+  /** Throws if a deferred constraint is not met, or if an error has rolled the transaction back; it is rolled back then. */
+  export function sqlCommit(transaction: number): void;
+  /** Throws if a later transaction is open, or if an earlier turn has committed it. */
+  export function sqlRollBack(transaction: number): void;
+
   // ---- sockets [turn] --------------------------------------------------------------------------------------------
 
   /** Oldest first. */

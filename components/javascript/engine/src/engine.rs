@@ -84,6 +84,7 @@ impl Engine {
             Hooks::registered()
         })?;
         runtime.run_gc();
+        flat::sql::set_up();
         BUILDING.set(false);
         let engine = Engine { context, hooks };
         ENGINE.with(|cell| cell.set(engine).map_err(|_| "a component has one bundle".to_owned()))
@@ -100,19 +101,49 @@ impl Engine {
         &self.hooks
     }
 
-    /// Calls a hook, runs all jobs, and takes the answer out of the value that the hook settled to.
+    /// Calls a hook, as `call` does. With every hook but `wake` the turn ends: then SQL hands over what it has changed.
     ///
     /// Returns `None` if the bundle has no such hook.
-    /// Fails: with message and stack, if the hook throws, if its promise is rejected, and if its promise stays pending
-    /// and the bundle has no `unsettled`.
+    /// Fails: as `call` does, and if the turn has written too much.
     pub(crate) fn run<T>(
         &self,
         hook: Hook,
         arguments: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Vec<Value<'js>>>,
         take: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<T>,
     ) -> Option<Result<T, String>> {
+        let answer = self.call(hook, arguments, take);
+        let ended = match (&answer, hook) {
+            (_, Hook::Route) => Ok(()),
+            (Some(Err(_)), _) => {
+                flat::sql::forget();
+                Ok(())
+            }
+            (_, Hook::Wake) => {
+                flat::sql::end_wake();
+                Ok(())
+            }
+            (_, Hook::ExportUser) => flat::sql::end_reading(),
+            _ => flat::sql::end_turn(),
+        };
+        match ended {
+            Ok(()) => answer,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Calls a hook, runs all jobs, and takes the answer out of the value that the hook settled to.
+    ///
+    /// Returns `None` if the bundle has no such hook.
+    /// Fails: with message and stack, if the hook throws, if its promise is rejected, and if its promise stays pending
+    /// and the bundle has no `unsettled`.
+    fn call<T>(
+        &self,
+        hook: Hook,
+        arguments: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Vec<Value<'js>>>,
+        take: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<T>,
+    ) -> Option<Result<T, String>> {
         let function = self.hooks.function(hook)?;
-        Some(self.context.with(|ctx| {
+        let answer = self.context.with(|ctx| {
             let outcome = self.settle(&ctx, function, arguments);
             let answer = match outcome {
                 Ok(Outcome::Value(value)) => Ok(value),
@@ -124,7 +155,8 @@ impl Engine {
             });
             log_rejections();
             answer
-        }))
+        });
+        Some(answer)
     }
 
     fn settle<'js>(

@@ -7,6 +7,7 @@ mod context;
 mod natives;
 mod outbound;
 pub(crate) mod sockets;
+pub(crate) mod sql;
 mod storage;
 mod timers;
 mod values;
@@ -61,6 +62,7 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<()> {
     );
     context::install(&object)?;
     storage::install(&object)?;
+    sql::install(&object)?;
     sockets::install(&object)?;
     timers::install(&object)?;
     outbound::install(&object)?;

@@ -88,6 +88,18 @@ impl Bundle {
         Bundle::of(NAME.into(), &text, Path::new(""))
     }
 
+    /// Whether the bundle names a property `sql`, as in `ctx.storage.sql` and in `const { sql } = ctx.storage`. A bundle
+    /// that means something else by it gets a larger engine than it needs, and works. The getter with which
+    /// `@dormouse/durable-objects` defines the property is in every bundle, so it does not count.
+    pub(super) fn mentions_sql(&self) -> bool {
+        let is_part_of_a_word = |text: char| text.is_alphanumeric() || text == '_' || text == '$';
+        self.source.match_indices("sql").any(|(at, word)| {
+            let (before, after) = (&self.source[..at], &self.source[at + word.len()..]);
+            let is_word = !before.ends_with(is_part_of_a_word) && !after.starts_with(is_part_of_a_word);
+            is_word && !(before.ends_with("get ") && after.starts_with('('))
+        })
+    }
+
     /// Separates a bundle from its map. A map that cannot be read is left out, as the positions in the bundle are correct
     /// without it.
     fn of(name: String, text: &str, folder: &Path) -> anyhow::Result<Bundle> {
@@ -156,6 +168,17 @@ mod tests {
         assert_eq!(bundle.inputs, [Path::new("src/a.ts"), Path::new("src/b.ts")]);
         assert_eq!(bundle.source, "export default {};\n");
         assert_eq!(bundle.map, "src/a.ts\nsrc/b.ts\n\nAAAA");
+    }
+
+    #[test]
+    fn a_bundle_that_uses_sql_is_known_by_its_text() {
+        let mentions = |text: &str| Bundle::of(NAME.into(), text, Path::new("")).unwrap().mentions_sql();
+        for text in ["ctx.storage.sql.exec('')", "const{sql}=this.ctx.storage", "storage[\"sql\"]", "sql"] {
+            assert!(mentions(text), "{text}");
+        }
+        for text in ["get sql() {", "get sql(){", "host.sqlExec()", "mysql.x", "$sql", "SQL", "class SqlStorage"] {
+            assert!(!mentions(text), "{text}");
+        }
     }
 
     #[test]

@@ -38,8 +38,13 @@ pub(crate) struct Build {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The engine [default: dormouse-engine.wasm beside this program, or as `make javascript-engine` has built it]
+    ///
+    /// A bundle that uses SQL gets the engine beside it whose name ends with -sql.wasm.
     #[arg(long, value_name = "FILE", env = "DORMOUSE_ENGINE")]
     engine: Option<PathBuf>,
+    /// Take the engine with SQL, also for a bundle that does not mention `sql`
+    #[arg(long)]
+    sql: bool,
     /// Take the entry as it is: one file in JavaScript without imports, except those that begin with `dormouse:`
     #[arg(long)]
     no_bundle: bool,
@@ -49,7 +54,7 @@ pub(crate) struct Build {
 }
 
 pub(crate) fn run(args: &Build) -> anyhow::Result<()> {
-    let mut builder = Builder::new(args.engine.clone());
+    let mut builder = Builder { always_sql: args.sql, ..Builder::new(args.engine.clone()) };
     if is_wrangler(&args.entry)? {
         let given = "is for one room, and a wrangler configuration has several modules";
         ensure!(args.esbuild.is_empty(), "an argument for esbuild {given}");
@@ -95,6 +100,8 @@ pub(crate) fn is_wrangler(entry: &Path) -> anyhow::Result<bool> {
 pub(crate) struct Builder {
     /// The file of the engine, if it is named.
     engine: Option<PathBuf>,
+    /// Whether bundles that do not mention it get the engine with SQL, too.
+    always_sql: bool,
     /// By their files.
     prepared: BTreeMap<PathBuf, PreparedEngine>,
 }
@@ -111,12 +118,13 @@ pub(crate) struct Component {
 impl Builder {
     /// With this file of the engine, or with that where it usually is.
     pub(crate) fn new(engine: Option<PathBuf>) -> Builder {
-        Builder { engine, prepared: BTreeMap::new() }
+        Builder { engine, always_sql: false, prepared: BTreeMap::new() }
     }
 
     /// Makes a component. `entry` is for errors.
     pub(crate) fn component(&mut self, bundle: &Bundle, entry: &str) -> anyhow::Result<Component> {
         let file = engine(self.engine.as_deref())?;
+        let file = if self.always_sql || bundle.mentions_sql() { with_sql(&file)? } else { file };
         let engine = match self.prepared.entry(file) {
             Entry::Occupied(prepared) => prepared.into_mut(),
             Entry::Vacant(absent) => {
@@ -139,6 +147,22 @@ fn engine(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
     let program = program().context("the path of this program is unknown")?;
     bail!("the JavaScript engine is missing: there is no {}; {GET_ENGINE}", places(&program));
+}
+
+/// The file of the engine with SQL beside this one: `dormouse-engine-sql.wasm` beside `dormouse-engine.wasm`.
+fn with_sql(engine: &Path) -> anyhow::Result<PathBuf> {
+    let stem = engine.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if stem.ends_with("-sql") {
+        return Ok(engine.to_owned());
+    }
+    let found = engine.with_file_name(format!("{stem}-sql.wasm"));
+    ensure!(
+        found.is_file(),
+        "the bundle uses SQL, and the JavaScript engine with SQL is missing: {} is no file; `make javascript-engine` in \
+         Dormouse's source makes it, beside the other one",
+        found.display()
+    );
+    Ok(found)
 }
 
 /// The file of the engine that is used if none is named; absent if there is none.
