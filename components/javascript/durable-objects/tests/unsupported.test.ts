@@ -9,7 +9,6 @@ import { World } from "../../testing/outer/world.js";
 
 /** The text of each call, and its error in a room. RPC and Workers have tests of their own. */
 const CALLS: [string, RegExp][] = [
-  ["ctx.storage.sql", /^ctx.storage.sql is not supported: use ctx.storage.get/],
   ["ctx.storage.getCurrentBookmark()", /^ctx.storage.getCurrentBookmark\(\) is .* `dormouse backup`/],
   ["ctx.storage.getBookmarkForTime(0)", /^ctx.storage.getBookmarkForTime\(\) is .* `dormouse backup`/],
   ["ctx.storage.onNextSessionRestoreBookmark('')", /^ctx.storage.onNextSessionRestoreBookmark\(\) is .*operator/],

@@ -115,6 +115,25 @@ export const listValues = turn("listValues", (range: flat.Range) =>
   list(range).map(([key, value]) => [key, decode(value)] as [flat.Key, unknown]),
 );
 
+// SQL, which needs the engine.
+
+const withoutSql = (): never => {
+  throw new Error("the host in memory has no SQL: run the test in the engine, with `npm test -- --engine`");
+};
+export const hasSql = (): boolean => false;
+export const sqlDelete = turn("sqlDelete", (): void => {});
+export const sqlExec = turn("sqlExec", withoutSql);
+export const sqlColumns = turn("sqlColumns", withoutSql);
+export const sqlNext = turn("sqlNext", withoutSql);
+export const sqlObjects = turn("sqlObjects", withoutSql);
+export const sqlIsDone = turn("sqlIsDone", withoutSql);
+export const sqlEnd = turn("sqlEnd", withoutSql);
+export const sqlCounts = turn("sqlCounts", withoutSql);
+export const sqlSize = turn("sqlSize", withoutSql);
+export const sqlBegin = turn("sqlBegin", withoutSql);
+export const sqlCommit = turn("sqlCommit", withoutSql);
+export const sqlRollBack = turn("sqlRollBack", withoutSql);
+
 // Sockets.
 
 interface Known {

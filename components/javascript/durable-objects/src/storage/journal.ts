@@ -7,6 +7,8 @@
  */
 import * as host from "dormouse:host";
 
+import { abort } from "../gates.js";
+
 /** The timer of `setAlarm`. */
 export const ALARM = "alarm";
 
@@ -17,6 +19,8 @@ export interface Journal {
   alarm?: number | null;
   /** Rolled back, or committed: nothing may be written in it any more. */
   isEnded?: true;
+  /** What SQL has done since the transaction began, as a savepoint; absent until a statement runs in it. */
+  savepoint?: number;
 }
 
 /** From the outermost to the innermost. */
@@ -28,6 +32,11 @@ export const begin = (): Journal => {
   const journal: Journal = { values: new Map() };
   open.push(journal);
   return journal;
+};
+
+/** Called before a statement: from here on all open transactions can put back what SQL does. */
+export const beginSavepoints = (): void => {
+  for (const journal of open) journal.savepoint ??= host.sqlBegin();
 };
 
 /** Notes the old value of a key that is about to be written. Without a journal: in the innermost transaction. */
@@ -45,16 +54,36 @@ const checkOpen = (journal: Journal | undefined): void => {
   if (journal?.isEnded) throw new Error("This transaction has ended: it was rolled back, or its closure has returned.");
 };
 
-/** Keeps what a transaction wrote. One around it can still put it back. */
+/**
+ * Keeps what a transaction wrote. One around it can still put it back.
+ *
+ * Fails: if a constraint that SQL has deferred is not met; the transaction is rolled back then.
+ */
 export const commit = (journal: Journal): void => {
+  try {
+    if (journal.savepoint !== undefined) host.sqlCommit(journal.savepoint);
+  } catch (error) {
+    putBack(journal);
+    throw error;
+  }
   const { outer } = remove(journal);
   if (!outer) return;
   for (const [key, bytes] of journal.values) if (!outer.values.has(key)) outer.values.set(key, bytes);
   if (outer.alarm === undefined) outer.alarm = journal.alarm;
 };
 
-/** Puts back what a transaction wrote. */
+/** Puts back what a transaction wrote. The turn fails if SQL can no longer do that. */
 export const rollBack = (journal: Journal): void => {
+  putBack(journal);
+  try {
+    if (journal.savepoint !== undefined) host.sqlRollBack(journal.savepoint);
+  } catch (error) {
+    abort(error);
+  }
+};
+
+/** Puts back the keys and the alarm. */
+const putBack = (journal: Journal): void => {
   const { later } = remove(journal);
   for (const [key, bytes] of journal.values) {
     const writer = later.find((other) => other.values.has(key));

@@ -6,6 +6,7 @@ import * as host from "dormouse:host";
 
 import { unsupported } from "../unsupported.js";
 import * as alarm from "./alarm.js";
+import { SqlStorage } from "./database.js";
 import * as journal from "./journal.js";
 import { AFTER_ALL, checkKey, checkWritten } from "./keys.js";
 import { SyncKv } from "./kv.js";
@@ -89,10 +90,12 @@ class Transaction extends Operations {
 
 export class DurableObjectStorage extends Operations {
   readonly kv = new SyncKv();
+  #database: SqlStorage | undefined;
 
   async deleteAll(_options?: unknown): Promise<void> {
     if (journal.isOpen()) throw new Error("Cannot call deleteAll() within a transaction");
     while (host.removeRange(BEFORE_ALL, AFTER_ALL, REMOVED_AT_ONCE) === REMOVED_AT_ONCE);
+    host.sqlDelete();
     alarm.deleteAlarm();
   }
 
@@ -123,8 +126,8 @@ export class DurableObjectStorage extends Operations {
   /** Nothing to wait for: what leaves the room waits for the commit. */
   async sync(): Promise<void> {}
 
-  get sql(): never {
-    return unsupported("ctx.storage.sql", "use ctx.storage.get(), put() and list()");
+  get sql(): SqlStorage {
+    return (this.#database ??= new SqlStorage());
   }
 
   getCurrentBookmark(): never {
