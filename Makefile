@@ -63,7 +63,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run cluster release reproducible serve-wasm serve-component test fresh durability model postgres failover balancers lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine engine-setup conformance-setup clean help
+.PHONY: run cluster release reproducible serve-wasm serve-component test fresh durability model postgres failover balancers lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine sql-example engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -103,7 +103,7 @@ serve-component: setup ## Build only the component for that: target/dormouse-ser
 
 ##@ Test it
 
-test: setup client-setup packages-setup javascript javascript-engine conformance-setup ## Run every test: those in Rust, then those of the packages and the browser client, with the binary built before
+test: setup client-setup packages-setup javascript javascript-engine sql-example conformance-setup ## Run every test: those in Rust, then those of the packages and the browser client, with the binary built before
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || test -x "$$(pg_config --bindir 2>/dev/null)/postgres" || { echo "The store is tested on servers of PostgreSQL that the tests start: install it (apt-get install postgresql), or put its pg_config on the PATH; its service is not needed" >&2; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	@failed=; \
@@ -241,6 +241,10 @@ javascript-engine: setup engine-setup ## Build the engine of rooms in JavaScript
 	@cp target/javascript/wasm32-wasip2/guest/dormouse_javascript_engine.wasm $(ENGINE)
 	$(BUILD_ENGINE) --features sql $(SKIP_COMPONENT)
 	@cp target/javascript/wasm32-wasip2/guest/dormouse_javascript_engine.wasm $(ENGINE_WITH_SQL)
+
+sql-example: setup engine-setup ## Build the example room with SQL: target/javascript/scores.wasm. Needs clang and wasi-libc
+	$(WITH_C) cargo build --profile guest --target wasm32-wasip2 --target-dir target/javascript --package scores
+	@cp target/javascript/wasm32-wasip2/guest/scores.wasm target/javascript/scores.wasm
 
 javascript: node components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
 

@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 25] = [
+const DOCUMENTS: [(&str, &str); 26] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -33,6 +33,7 @@ const DOCUMENTS: [(&str, &str); 25] = [
     ("docs/personal-data.md", include_str!("../../docs/personal-data.md")),
     ("docs/postgres.md", include_str!("../../docs/postgres.md")),
     ("docs/running.md", include_str!("../../docs/running.md")),
+    ("docs/sql.md", include_str!("../../docs/sql.md")),
     ("docs/systemd.md", include_str!("../../docs/systemd.md")),
     ("docs/telemetry.md", include_str!("../../docs/telemetry.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_bundle::{CURSORS, GAME, POLL};
-use dormouse_test::{Message, TestClient, TestRoom, body, problem};
+use dormouse_test::{Fault, Message, TestClient, TestRoom, body, problem};
 use serde_json::{Value, json};
 
 fn last_received(client: &TestClient) -> Value {
@@ -155,4 +155,71 @@ fn an_invalid_position_ends_the_connection() {
     let ana = room.connect("ana", "").unwrap();
     room.try_send(&ana, Message::Binary(vec![1, 2, 3])).unwrap();
     assert_eq!(ana.closed(), Some((1008, "a position is four bytes".into())));
+}
+
+const SCORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/javascript/scores.wasm");
+
+fn scores() -> TestRoom {
+    assert!(std::fs::exists(SCORES).unwrap_or(false), "the room with SQL is not built: run `make sql-example`");
+    TestRoom::of_file(SCORES)
+}
+
+#[test]
+fn the_highest_scores_are_kept_in_sql() {
+    let mut room = scores();
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    for (client, points) in [(&ana, "30"), (&bo, "20"), (&ana, "10")] {
+        room.send(client, points);
+    }
+    let list = json!([{ "name": "ana", "points": 30 }, { "name": "bo", "points": 20 }]);
+    assert_eq!(last_received(&bo), list);
+    room.restart();
+    let bo = room.join("bo");
+    assert_eq!(last_received(&bo), list);
+    room.send(&bo, "999");
+    assert_eq!(last_received(&bo)[0], json!({ "name": "bo", "points": 999 }));
+    assert_eq!(body(&room.get("ana", "/search", "q=B")), json!([{ "name": "bo", "points": 999 }]));
+}
+
+#[test]
+fn a_refused_score_undoes_its_transaction() {
+    let mut room = scores();
+    let ana = room.join("ana");
+    for (points, code) in [("many", "no_number"), ("-1", "refused"), ("1000001", "refused")] {
+        room.send(&ana, points);
+        assert_eq!(last_received(&ana)["code"], code, "{points}");
+    }
+    // The player was inserted before the game that is refused.
+    assert_eq!(body(&room.get("ana", "/search", "")), json!([]));
+    room.send(&ana, "5");
+    assert_eq!(last_received(&ana), json!([{ "name": "ana", "points": 5 }]));
+}
+
+#[test]
+fn a_failed_turn_keeps_no_score() {
+    let mut room = scores();
+    let ana = room.join("ana");
+    room.send(&ana, "5");
+    for fault in [Fault::OutOfCpu, Fault::Crash] {
+        room.fail_next_turn(fault);
+        room.try_send(&ana, Message::Text("9".into())).unwrap_err();
+        assert_eq!(body(&room.get("ana", "/search", ""))[0]["points"], 5);
+    }
+}
+
+#[test]
+fn scores_of_a_user_are_exported_and_erased() {
+    let mut room = scores();
+    // An export may only read, though the room makes its tables when it wakes.
+    assert!(room.export_user("id-ana").is_empty() && room.storage().is_empty());
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    for (client, points) in [(&ana, "1"), (&bo, "2"), (&ana, "3")] {
+        room.send(client, points);
+    }
+    let exported = room.export_user("id-ana");
+    assert_eq!(exported, [json!({ "name": "ana", "points": 1 }), json!({ "name": "ana", "points": 3 })]);
+    assert_eq!(room.erase_user("id-ana"), 3, "the player and two games");
+    assert_eq!(last_received(&bo), json!([{ "name": "bo", "points": 2 }]));
+    assert_eq!(room.erase_user("id-ana"), 0);
+    assert!(room.export_user("id-ana").is_empty());
 }

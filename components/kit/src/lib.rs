@@ -31,6 +31,7 @@ mod http;
 mod room;
 mod router;
 mod settings;
+mod turn;
 
 pub mod access;
 pub mod context;
@@ -40,6 +41,8 @@ pub mod outbox;
 pub mod personal_data;
 pub mod rooms;
 pub mod sockets;
+#[cfg(feature = "sql")]
+pub mod sql;
 pub mod storage;
 pub mod timers;
 pub mod upgrade;

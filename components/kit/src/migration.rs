@@ -56,7 +56,7 @@
 
 use crate::bindings::migration::exports::dormouse::room::migration as wit;
 use crate::room::Exported as ExportedRoom;
-use crate::{Error, Result, Room};
+use crate::{Error, Result, Room, turn};
 
 /// A room that declares the version of its data. Data that was stored without this trait has version 0.
 pub trait Migration: Room {
@@ -104,6 +104,6 @@ where
     fn migrate(from: u32) -> Result<(), String> {
         let is_older = from < X::Room::data_version();
         let migrated = if is_older { X::Room::migrate(from) } else { X::Room::migrate_back(from) };
-        migrated.map_err(|error| error.0)
+        turn::end(migrated).map_err(|error| error.0)
     }
 }

@@ -41,7 +41,7 @@ use serde::Serialize;
 
 use crate::bindings::personal_data::exports::dormouse::room::personal_data as wit;
 use crate::room::{Exported as ExportedRoom, with_room};
-use crate::{Result, Room};
+use crate::{Result, Room, turn};
 
 pub use wit::{Erased, Exported};
 
@@ -101,10 +101,10 @@ where
     X::Room: PersonalData,
 {
     fn export_user(user: String, after: Option<String>) -> Result<Exported, String> {
-        with_room::<X, _>(|room| room.export_user(&user, after.as_deref())).map_err(|error| error.0)
+        turn::end_reading(with_room::<X, _>(|room| room.export_user(&user, after.as_deref()))).map_err(|error| error.0)
     }
 
     fn erase_user(user: String, after: Option<String>) -> Result<Erased, String> {
-        with_room::<X, _>(|room| room.erase_user(&user, after.as_deref())).map_err(|error| error.0)
+        turn::end(with_room::<X, _>(|room| room.erase_user(&user, after.as_deref()))).map_err(|error| error.0)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use crate::bindings::room::exports::dormouse::room::room as wit;
-use crate::{Message, Request, Response, Socket, Timer};
+use crate::{Message, Request, Response, Socket, Timer, turn};
 
 pub use wit::Refusal;
 
@@ -133,26 +133,27 @@ impl<X: Exported> wit::Guest for X {
     fn wake() -> Result<(), String> {
         let room = X::Room::wake().map_err(|error| error.0)?;
         X::cell().set(Some(room));
+        turn::end_wake();
         Ok(())
     }
 
     fn on_connect(request: Request, socket: &Socket) -> Result<(), Refusal> {
-        with_room::<X, _>(|room| room.connect(request, socket))
+        turn::end(with_room::<X, _>(|room| room.connect(request, socket)))
     }
 
     fn on_message(sender: &Socket, message: Message) -> Result<(), String> {
-        with_room::<X, _>(|room| room.message(sender, message)).map_err(|error| error.0)
+        turn::end(with_room::<X, _>(|room| room.message(sender, message))).map_err(|error| error.0)
     }
 
     fn on_close(socket: &Socket, code: u16, reason: String, clean: bool) -> Result<(), String> {
-        with_room::<X, _>(|room| room.close(socket, Close { code, reason, clean })).map_err(|error| error.0)
+        turn::end(with_room::<X, _>(|room| room.close(socket, Close { code, reason, clean }))).map_err(|error| error.0)
     }
 
     fn on_timer(timer: Timer) -> Result<(), String> {
-        with_room::<X, _>(|room| room.timer(timer)).map_err(|error| error.0)
+        turn::end(with_room::<X, _>(|room| room.timer(timer))).map_err(|error| error.0)
     }
 
     fn on_request(request: Request) -> Result<Response, String> {
-        with_room::<X, _>(|room| room.request(request)).map_err(|error| error.0)
+        turn::end(with_room::<X, _>(|room| room.request(request))).map_err(|error| error.0)
     }
 }
