@@ -10,11 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::cluster::link::{Certificates, ClusterKey, Credentials};
-use crate::cluster::{self, Node};
+use crate::cluster::link::{Certificates, ClusterKey, Credentials, Tls};
+use crate::cluster::{self, AddressCheck, Node};
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{self, Config, ConfigError};
 use crate::deploys::{
@@ -41,7 +42,7 @@ use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoke
 use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
 use crate::routes;
-use crate::store::postgres::{self, Secrets, Target};
+use crate::store::postgres::{self, BeforeJoin, Secrets, Target};
 use crate::store::{OpenError, Store, StoreOptions, make_private};
 use crate::telemetry::{Exporter, Telemetry, TelemetryError};
 
@@ -70,12 +71,12 @@ pub struct Host {
     /// Absent if the host has no listener, and after the task has ended.
     accepting: Option<JoinHandle<()>>,
     verifier: Verifier,
+    /// Answers operators, here and at other nodes; absent without an admin listener and without a cluster.
+    operator: Option<Arc<Admin>>,
     /// Absent if the configuration has no admin listener, and if the host is mounted.
     admin: Option<AdminListener>,
     drain_delay: Duration,
     drain_timeout: Duration,
-    /// Absent if the host keeps its rooms in a store of its own.
-    data: Option<PathBuf>,
     deploys: Deploys,
     personal_data: PersonalData,
 }
@@ -269,13 +270,9 @@ impl Builder {
         let admin = self.config.admin.clone();
         let admin_listener = self.admin_listener.take();
         let admin_listener = admin.as_ref().map(|admin| listen_for_admin(admin.listen, admin_listener)).transpose()?;
-        let mut host = self.open()?;
+        let mut host = self.open(true)?;
         host.address = Some(address);
-        if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
-            let metrics = host.metrics.clone();
-            let data = host.data.clone();
-            let (edge, deploys, users) = (host.edge.clone(), host.deploys.clone(), host.personal_data.clone());
-            let admin = Admin::new(&admin, edge, deploys, users, data.as_deref(), move || metrics.to_text())?;
+        if let (Some(admin), Some((listener, address))) = (host.operator.clone(), admin_listener) {
             let accepting = tokio::spawn(admin.clone().serve(listener));
             host.admin = Some(AdminListener { address, admin, accepting });
         }
@@ -308,10 +305,11 @@ impl Builder {
     /// every name, so such a server must listen on a loopback address only.
     pub async fn mount(self) -> Result<Host, StartError> {
         self.config.check()?;
-        self.open()
+        self.open(false)
     }
 
-    fn open(mut self) -> Result<Host, StartError> {
+    /// `listens` says whether there will be listeners.
+    fn open(mut self, listens: bool) -> Result<Host, StartError> {
         self.config.limits = self.config.limits.with_zeros_off();
         let verifier = match self.verifier {
             Some(verifier) => verifier,
@@ -344,19 +342,29 @@ impl Builder {
         let links = self.config.cluster.as_mut().map(listen_for_nodes).transpose()?;
         let store = match self.store {
             Some(store) => store,
-            None => open_store(&self.config)?,
+            None => {
+                let settings = database(&self.config)?;
+                let before_join = links.as_ref().map(|links| before_join(&self.config, links)).transpose()?;
+                open_with(&self.config, settings.map(|settings| postgres::Settings { before_join, ..settings }))?
+            }
         };
-        let membership = store.membership();
+        let (membership, tables) = (store.membership(), store.tables());
         let leeway = self.config.identity.leeway;
-        let revocations = match own_store {
-            true => Revocations::in_memory(leeway),
-            false => Revocations::open(&self.config.data, leeway)?,
+        let revocations = match (tables.clone(), own_store) {
+            (Some(tables), _) => {
+                let directory = (!own_store).then_some(&*self.config.data);
+                let shared = Revocations::shared(Arc::new(tables), membership.is_some(), directory, leeway);
+                // Before the first client: one that was revoked while this server was away must not get in.
+                tokio::task::block_in_place(|| Handle::current().block_on(shared))?
+            }
+            (None, true) => Revocations::in_memory(leeway),
+            (None, false) => Revocations::open(&self.config.data, leeway)?,
         };
         let long_turns = LongTurns::start().map_err(StartError::Threads)?;
         let telemetry = exporter.map(Telemetry::start);
         let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), long_turns.clone(), outbound, telemetry)?;
-        let node = membership.zip(links).map(|(membership, (listener, tls))| {
-            Arc::new(Node::start(&rooms, membership, listener, tls, &limits.limits))
+        let node = membership.zip(tables).zip(links).map(|((membership, tables), (listener, tls))| {
+            Arc::new(Node::start(&rooms, membership, tables, listener, tls, &limits.limits))
         });
         let router = Arc::new(loaded.router);
         let deploys = Deploys::start(
@@ -375,12 +383,24 @@ impl Builder {
         }
         if let Some(node) = &node {
             edge.set_node(node);
+            tokio::spawn(Edge::follow_revocations(Arc::downgrade(&edge)));
         }
         let metrics = Metrics::of(&rooms, &edge, &deploys, &limits, node.clone());
         let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
         let keep_erased_ids = self.config.keep_erased_ids;
         let data = (!own_store).then_some(self.config.data);
         let personal_data = PersonalData::start(rooms.clone(), data.as_deref(), keep_erased_ids)?;
+        let operator = match (self.config.admin.clone().filter(|_| listens), &node) {
+            (None, None) => None,
+            (config, _) => {
+                let (metrics, config) = (metrics.clone(), config.unwrap_or_else(unlistened));
+                let (edge, deploys, users) = (edge.clone(), deploys.clone(), personal_data.clone());
+                Some(Admin::new(&config, edge, deploys, users, data.as_deref(), move || metrics.to_text())?)
+            }
+        };
+        if let (Some(node), Some(operator)) = (&node, &operator) {
+            operator.serve_nodes(node);
+        }
         let (address, accepting, admin) = (None, None, None);
         Ok(Host {
             address,
@@ -390,10 +410,10 @@ impl Builder {
             metrics,
             accepting,
             verifier,
+            operator,
             admin,
             drain_delay,
             drain_timeout,
-            data,
             deploys,
             personal_data,
         })
@@ -605,7 +625,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Listens for links of other nodes, and reads the key of the cluster. A port that the kernel chose is put into the
 /// configuration.
-fn listen_for_nodes(cluster: &mut config::Cluster) -> Result<(TcpListener, cluster::link::Tls), StartError> {
+fn listen_for_nodes(cluster: &mut config::Cluster) -> Result<(TcpListener, Tls), StartError> {
     let tls = credentials(cluster)?.tls()?;
     let address = cluster.listen.unwrap_or(cluster.address);
     let failed = |source| StartError::ListenCluster { address, source };
@@ -614,6 +634,22 @@ fn listen_for_nodes(cluster: &mut config::Cluster) -> Result<(TcpListener, clust
         cluster.address = listener.local_addr().map_err(failed)?;
     }
     Ok((listener, tls))
+}
+
+/// Checks that the address of this node leads to it, before others are told.
+fn before_join(config: &Config, (listener, tls): &(TcpListener, Tls)) -> Result<BeforeJoin, StartError> {
+    let address = config.cluster.as_ref().map_or(String::new(), |cluster| cluster.address.to_string());
+    let failed = |source| StartError::ListenCluster { address: config.listen, source };
+    let check = Arc::new(AddressCheck::new(listener, tls, address).map_err(failed)?);
+    Ok(BeforeJoin(Arc::new(move |node, store| {
+        let check = check.clone();
+        Box::pin(async move { check.run(node, &store).await.map_err(|wrong| wrong.to_string()) })
+    })))
+}
+
+/// The operator's side of a node without an admin listener: other nodes ask it over links, which need no token.
+fn unlistened() -> config::Admin {
+    config::Admin { listen: SocketAddr::from(([127, 0, 0, 1], 0)), token_file: None, hosts: Vec::new() }
 }
 
 /// Bound before the store is opened, as the main address is, unless there is a listener already.
@@ -856,8 +892,12 @@ fn read(key: impl Fn() -> String, component: &str, extra: &BTreeMap<String, Vec<
 
 /// Opens the store of a configuration: in a database, or else in the data directory.
 pub fn open_store(config: &Config) -> Result<Store, StartError> {
+    open_with(config, database(config)?)
+}
+
+fn open_with(config: &Config, settings: Option<postgres::Settings>) -> Result<Store, StartError> {
     let options = store_options(config);
-    Ok(match database(config)? {
+    Ok(match settings {
         Some(settings) => Store::in_database(&config.data, options, &settings)?,
         None => Store::open(&config.data, options)?,
     })
@@ -882,7 +922,17 @@ pub fn database(config: &Config) -> Result<Option<postgres::Settings>, ConfigErr
     let fingerprint = |cluster| credentials(cluster).and_then(|credentials| credentials.fingerprint());
     let cluster_key = config.cluster.as_ref().map(fingerprint).transpose().map_err(unusable)?;
     let links = (cluster::link::VERSIONS.oldest, cluster::link::VERSIONS.newest);
-    Ok(Some(postgres::Settings { target, lanes, patience, require_synchronous, node_address, cluster_key, links }))
+    let before_join = None;
+    Ok(Some(postgres::Settings {
+        target,
+        lanes,
+        patience,
+        require_synchronous,
+        node_address,
+        cluster_key,
+        links,
+        before_join,
+    }))
 }
 
 /// The options of the store, as the configuration sets them.

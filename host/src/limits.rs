@@ -352,6 +352,13 @@ pub const HISTORY_SAMPLES: usize = 180;
 /// hold it for long. A part has 1 MiB at most.
 pub const ADMIN_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long another node of a cluster may take to answer the operator, beyond the time of its rooms. It does so from
+/// memory, so longer means that it cannot be reached.
+pub const ADMIN_NODE_ANSWER: Duration = Duration::from_secs(5);
+
+/// The longest answer of another node to the operator, in bytes: a page of storage has some megabytes at most.
+pub const ADMIN_NODE_ANSWER_BYTES: usize = 64 << 20;
+
 /// The most rooms that are exported at the same time. Each holds a snapshot and a thread, and reads the disk.
 pub const ADMIN_EXPORTS: usize = 4;
 

@@ -1,18 +1,25 @@
-//! The revoked users and tokens: a list in memory, and the same list in a file beside the store.
+//! The revoked users and tokens: a list in memory, and the same list in a file beside the store, or in a table that
+//! several servers share.
 //!
 //! It knows neither the form of tokens nor connections; `edge` asks it for each identity. The file is replaced as a
 //! whole, so after a crash it is the old or the new list. If it cannot be read the host does not start, because a
 //! revoked user would get in again.
+//!
+//! A [`Table`] numbers its changes, and this reads those that it does not know. While it could not do so for some time,
+//! [`Revocations::are_current`] says so, and the edge lets nobody in.
 #![expect(clippy::disallowed_methods, reason = "it owns the file of revocations")]
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +29,16 @@ use crate::lock::{Lock, ReadWriteLock};
 
 /// The file's name, in the data directory.
 const FILE: &str = "revocations.json";
+/// The file's name once its entries are in a table.
+const MOVED: &str = "revocations.json.moved";
 /// The file's name while it is written.
 const UNFINISHED: &str = "revocations.json.unfinished";
 /// The longest address of a room, in bytes. Every address that a room can have is shorter.
 const ROOM_BYTES: usize = 1_024;
 /// The version of the file's format.
 const VERSION: u32 = 1;
+/// A list that was not compared with its table for so long may miss revocations.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// The tokens that a revocation refuses.
 ///
@@ -120,6 +131,55 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// The revocation that it came from.
+    pub fn revoked(&self) -> Revoked {
+        match self {
+            Entry::User { user, .. } => Revoked::user(user),
+            Entry::Token { jti, exp } => Revoked::Token(RevokedToken { jti: jti.clone(), exp: *exp }),
+            Entry::Member { user, room } => Revoked::member(user, room),
+        }
+    }
+}
+
+/// An answer that may take a while.
+pub type Waits<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Keeps the list for several servers. Errors are texts for the operator; after one, a change may have happened.
+pub trait Table: Send + Sync {
+    /// Adds an entry. The longer one counts, if there is one already. Tokens that expired before this Unix second are
+    /// forgotten.
+    fn add(&self, entry: &Entry, expired_before: u64) -> Waits<Result<Kept, String>>;
+
+    /// Removes a revocation. False if there is none.
+    fn remove(&self, revoked: &Revoked) -> Waits<Result<bool, String>>;
+
+    /// The changes behind the last one that is known, or the whole list.
+    fn since(&self, known: Option<u64>) -> Waits<Result<Changes, String>>;
+}
+
+/// The result of adding to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is durable.
+    Yes,
+    /// There are too many.
+    Full,
+}
+
+/// Changes of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The number of the last change.
+    pub last: u64,
+    /// These are all entries, and what else was known is gone.
+    pub is_all: bool,
+    /// New entries, and entries that have changed.
+    pub added: Vec<Entry>,
+    /// Removed ones.
+    pub removed: Vec<Revoked>,
+}
+
 /// Why a revocation failed, or is weaker than requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
@@ -137,26 +197,51 @@ pub enum RevokeError {
     /// It is in force, but not on disk.
     #[error("it is in force now, but will not be after a restart: {0}")]
     NotKept(io::Error),
+    /// It is in force at this server, and perhaps not in the table.
+    #[error("it is in force at this server, and perhaps at no other and not after a restart: {0}; repeat it")]
+    NotShared(String),
 }
 
 /// Why the list cannot be used. The operator must act.
 #[derive(Debug, thiserror::Error)]
-#[error("the revocations in {path} cannot be read: {problem}; put back a copy, or remove the file to revoke nothing")]
 pub struct BadRevocations {
-    path: PathBuf,
+    /// Absent for a table.
+    path: Option<PathBuf>,
     problem: String,
 }
 
 /// The revocations in force.
 pub struct Revocations {
-    /// Absent if nothing is kept on disk.
-    directory: Option<PathBuf>,
+    keeper: Keeper,
     leeway: Duration,
     list: ReadWriteLock<List>,
     /// The number of entries, so that a check costs nothing while there are none.
     len: AtomicUsize,
     /// Held while the file is written, so that a later list is never overwritten by an earlier one.
     writing: Lock<()>,
+}
+
+/// Where the list is kept.
+enum Keeper {
+    /// Nowhere.
+    Memory,
+    /// In a file of this directory.
+    File(PathBuf),
+    Table {
+        table: Arc<dyn Table>,
+        /// Other servers may change it.
+        has_others: bool,
+        known: Lock<Known>,
+    },
+}
+
+/// What is known of a table.
+#[derive(Default)]
+struct Known {
+    /// The last change; absent before the first reading.
+    last: Option<u64>,
+    /// When a reading that succeeded began.
+    read_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -170,7 +255,7 @@ struct List {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Kept {
+struct Content {
     version: u32,
     revocations: Vec<Entry>,
 }
@@ -178,29 +263,92 @@ struct Kept {
 impl Revocations {
     /// Makes a list that is lost at a restart. Tokens are accepted for `leeway` after their expiry.
     pub fn in_memory(leeway: Duration) -> Self {
-        let (list, len, writing) = Default::default();
-        Revocations { directory: None, leeway, list, len, writing }
+        Self::kept_in(Keeper::Memory, leeway)
     }
 
     /// Opens the list of a directory. It is empty if there is no file.
     pub fn open(directory: &Path, leeway: Duration) -> Result<Self, BadRevocations> {
-        let path = directory.join(FILE);
-        let bad = |problem: String| BadRevocations { path: path.clone(), problem };
-        let entries = match fs::read(&path) {
-            Ok(json) => {
-                let kept = serde_json::from_slice::<Kept>(&json).map_err(|error| bad(error.to_string()))?;
-                if kept.version != VERSION {
-                    return Err(bad(format!("their format has the version {} and not {VERSION}", kept.version)));
-                }
-                kept.revocations
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(bad(error.to_string())),
-        };
-        let kept = Revocations { directory: Some(directory.into()), ..Self::in_memory(leeway) };
+        let entries = read_file(&directory.join(FILE))?.unwrap_or_default();
+        let kept = Self::kept_in(Keeper::File(directory.into()), leeway);
         kept.list.write().extend(entries);
         kept.forget_expired(clock::unix_millis());
         Ok(kept)
+    }
+
+    /// Reads the list of a table, which other servers may change if it `has_others`. The file of the directory, which an
+    /// earlier release has written, is added to it.
+    pub async fn shared(
+        table: Arc<dyn Table>,
+        has_others: bool,
+        directory: Option<&Path>,
+        leeway: Duration,
+    ) -> Result<Self, BadRevocations> {
+        let path = directory.map(|directory| directory.join(FILE));
+        let bad = |problem: String| BadRevocations { path: path.clone(), problem };
+        let of_file = path.as_deref().map(read_file).transpose()?.flatten();
+        let kept = Self::kept_in(Keeper::Table { table: table.clone(), has_others, known: Lock::default() }, leeway);
+        for entry in of_file.iter().flatten() {
+            let added = table.add(entry, kept.expired_before(clock::unix_millis())).await.map_err(bad)?;
+            if added == Kept::Full {
+                return Err(bad(RevokeError::Full.to_string()));
+            }
+        }
+        kept.catch_up().await.map_err(BadRevocations::of_table)?;
+        if let (Some(path), Some(entries)) = (&path, of_file) {
+            tracing::info!(revocations = entries.len(), "the revocations of revocations.json are in the database now");
+            // If it stays, the next start adds the same entries again.
+            if let Err(error) = fs::rename(path, path.with_file_name(MOVED)) {
+                tracing::warn!(%error, "revocations.json cannot be renamed; remove it");
+            }
+        }
+        Ok(kept)
+    }
+
+    fn kept_in(keeper: Keeper, leeway: Duration) -> Self {
+        let (list, len, writing) = Default::default();
+        Revocations { keeper, leeway, list, len, writing }
+    }
+
+    /// Whether other servers may change the list.
+    pub fn have_others(&self) -> bool {
+        matches!(self.keeper, Keeper::Table { has_others: true, .. })
+    }
+
+    /// Whether the list has what was revoked up to some seconds ago. False if its table cannot be read, and if this
+    /// process was paused.
+    pub fn are_current(&self) -> bool {
+        match &self.keeper {
+            Keeper::Memory | Keeper::File(_) | Keeper::Table { has_others: false, .. } => true,
+            Keeper::Table { known, .. } => known.lock().read_at.is_some_and(|at| clock::since(at) < STALE_AFTER),
+        }
+    }
+
+    /// Reads what is new in the table. Returns whether there is something: then open sockets may have to be closed.
+    ///
+    /// Fails: if the table cannot be read.
+    pub async fn catch_up(&self) -> Result<bool, String> {
+        let Keeper::Table { table, known, .. } = &self.keeper else { return Ok(false) };
+        let began = clock::monotonic();
+        let last = known.lock().last;
+        let changes = table.since(last).await?;
+        let mut known = known.lock();
+        known.read_at = known.read_at.max(Some(began));
+        // Another reading may have come further meanwhile: this one brings nothing then.
+        if !changes.is_all && known.last.is_some_and(|last| changes.last < last) {
+            return Ok(false);
+        }
+        known.last = Some(changes.last);
+        let is_new = !changes.added.is_empty();
+        let mut list = self.list.write();
+        if changes.is_all {
+            *list = List::default();
+        }
+        for removed in &changes.removed {
+            list.take(removed);
+        }
+        list.extend(changes.added);
+        self.len.store(list.len(), Ordering::Release);
+        Ok(is_new)
     }
 
     /// Returns whether a token is refused, by its user, its issue time and its name, as far as they are known.
@@ -226,57 +374,122 @@ impl Revocations {
         self.list.read().members.get(user).is_some_and(|rooms| rooms.contains(room))
     }
 
-    /// Adds a revocation. It is in force and on disk when this returns. Blocks while the disk works.
-    pub fn add(&self, revoked: Revoked) -> Result<(), RevokeError> {
-        self.add_at(revoked, clock::unix_millis())
-    }
-
-    fn add_at(&self, revoked: Revoked, now: UnixMillis) -> Result<(), RevokeError> {
+    /// Adds a revocation. It is in force and kept when this returns. With a table it needs a tokio runtime; otherwise it
+    /// blocks while the disk works.
+    pub async fn add(self: &Arc<Self>, revoked: Revoked) -> Result<(), RevokeError> {
+        let now = clock::unix_millis();
+        let Keeper::Table { table, .. } = &self.keeper else {
+            let this = self.clone();
+            let added = tokio::task::spawn_blocking(move || this.add_at(revoked, now)).await;
+            return added.expect("adding to a list does not panic");
+        };
         if !revoked.may_be_kept() {
             return Err(RevokeError::Name);
         }
-        let writing = self.writing.lock();
-        self.forget_expired(now);
-        {
-            let mut list = self.list.write();
-            if list.len() >= REVOCATIONS && !list.has(&revoked) {
-                return Err(RevokeError::Full);
+        let entry = self.entry_of(revoked.clone(), now);
+        let added = table.add(&entry, self.expired_before(now)).await;
+        match added {
+            Ok(Kept::Yes) => {}
+            Ok(Kept::Full) => return Err(RevokeError::Full),
+            // It may be in the table or not.
+            Err(problem) => {
+                self.put(revoked, now)?;
+                return Err(RevokeError::NotShared(problem));
             }
-            match revoked {
-                Revoked::User(RevokedUser { user }) => {
-                    let latest = now.saturating_add(self.leeway_ms()) / 1_000;
-                    let before = list.users.entry(user).or_default();
-                    *before = (*before).max(latest);
-                }
-                Revoked::Token(RevokedToken { jti, exp }) => {
-                    // A token that is refused for ever, or for longer, stays so.
-                    let longest = |old: &mut Option<u64>| *old = old.zip(exp).map(|(old, new)| old.max(new));
-                    list.tokens.entry(jti).and_modify(longest).or_insert(exp);
-                }
-                Revoked::Member(RevokedMember { user, room }) => {
-                    list.members.entry(user).or_default().insert(room);
-                }
-            }
-            self.len.store(list.len(), Ordering::Release);
         }
+        // It is in force here whatever the reading brings.
+        self.put(revoked, now)?;
+        self.catch_up().await.map(drop).map_err(RevokeError::NotShared)
+    }
+
+    /// Takes a revocation that another server has added to the table.
+    pub async fn add_of_other(self: &Arc<Self>, revoked: Revoked) -> Result<(), RevokeError> {
+        if !self.have_others() {
+            return self.add(revoked).await;
+        }
+        match self.catch_up().await {
+            Ok(_) => Ok(()),
+            // The other one has told what is in the table.
+            Err(_) => self.put(revoked, clock::unix_millis()),
+        }
+    }
+
+    fn add_at(&self, revoked: Revoked, now: UnixMillis) -> Result<(), RevokeError> {
+        let writing = self.writing.lock();
+        self.put(revoked, now)?;
         let written = self.write();
         drop(writing);
         written.map_err(RevokeError::NotKept)
     }
 
-    /// Removes a revocation, so that its tokens are accepted from now on. False if it is not on the list. Blocks while
-    /// the disk works; if that fails, the list stays as it was.
-    pub fn remove(&self, revoked: &Revoked) -> Result<bool, io::Error> {
-        let _writing = self.writing.lock();
-        let removed = match revoked {
+    /// Puts a revocation on the list in memory.
+    fn put(&self, revoked: Revoked, now: UnixMillis) -> Result<(), RevokeError> {
+        if !revoked.may_be_kept() {
+            return Err(RevokeError::Name);
+        }
+        self.forget_expired(now);
+        let mut list = self.list.write();
+        if list.len() >= REVOCATIONS && !list.has(&revoked) {
+            return Err(RevokeError::Full);
+        }
+        match self.entry_of(revoked, now) {
+            Entry::User { user, before } => {
+                let known = list.users.entry(user).or_default();
+                *known = (*known).max(before);
+            }
+            Entry::Token { jti, exp } => {
+                // A token that is refused for ever, or for longer, stays so.
+                let longest = |old: &mut Option<u64>| *old = old.zip(exp).map(|(old, new)| old.max(new));
+                list.tokens.entry(jti).and_modify(longest).or_insert(exp);
+            }
+            Entry::Member { user, room } => {
+                list.members.entry(user).or_default().insert(room);
+            }
+        }
+        self.len.store(list.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// The entry that a revocation makes now.
+    fn entry_of(&self, revoked: Revoked, now: UnixMillis) -> Entry {
+        match revoked {
             Revoked::User(RevokedUser { user }) => {
-                self.list.write().users.remove_entry(user).map(|(user, before)| Entry::User { user, before })
+                Entry::User { user, before: now.saturating_add(self.leeway_ms()) / 1_000 }
             }
-            Revoked::Token(RevokedToken { jti, .. }) => {
-                self.list.write().tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
-            }
-            Revoked::Member(RevokedMember { user, room }) => self.list.write().remove_member(user, room),
+            Revoked::Token(RevokedToken { jti, exp }) => Entry::Token { jti, exp },
+            Revoked::Member(RevokedMember { user, room }) => Entry::Member { user, room },
+        }
+    }
+
+    /// Tokens that expired before this Unix second are refused by their expiry alone.
+    fn expired_before(&self, now: UnixMillis) -> u64 {
+        now.saturating_sub(self.leeway_ms()) / 1_000
+    }
+
+    /// Removes a revocation, so that its tokens are accepted from now on. False if it is not on the list. If it cannot be
+    /// kept, the list stays as it was.
+    pub async fn remove(self: &Arc<Self>, revoked: &Revoked) -> Result<bool, io::Error> {
+        let Keeper::Table { table, .. } = &self.keeper else {
+            let (this, revoked) = (self.clone(), revoked.clone());
+            let removed = tokio::task::spawn_blocking(move || this.remove_from_file(&revoked)).await;
+            return removed.expect("removing from a list does not panic");
         };
+        let removed = table.remove(revoked).await.map_err(io::Error::other)?;
+        self.catch_up().await.map_err(io::Error::other)?;
+        Ok(removed)
+    }
+
+    /// Takes a removal that another server has made in the table. False if it was not on the list.
+    pub async fn remove_of_other(self: &Arc<Self>, revoked: &Revoked) -> Result<bool, io::Error> {
+        if self.have_others() {
+            return self.catch_up().await.map_err(io::Error::other);
+        }
+        self.remove(revoked).await
+    }
+
+    fn remove_from_file(&self, revoked: &Revoked) -> Result<bool, io::Error> {
+        let _writing = self.writing.lock();
+        let removed = self.list.write().take(revoked);
         let Some(removed) = removed else { return Ok(false) };
         let written = self.write();
         let mut list = self.list.write();
@@ -308,8 +521,15 @@ impl Revocations {
 
     /// Writes a new file to the disk and puts it in the place of the old one.
     fn write(&self) -> io::Result<()> {
-        let Some(directory) = &self.directory else { return Ok(()) };
-        let kept = Kept { version: VERSION, revocations: self.list.read().entries() };
+        match &self.keeper {
+            Keeper::File(directory) => self.copy_to(directory),
+            Keeper::Memory | Keeper::Table { .. } => Ok(()),
+        }
+    }
+
+    /// Writes the list as the file of a directory, where a server without a table finds it. Blocks while the disk works.
+    pub fn copy_to(&self, directory: &Path) -> io::Result<()> {
+        let kept = Content { version: VERSION, revocations: self.list.read().entries() };
         let json = serde_json::to_vec(&kept).expect("texts and numbers become JSON");
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let unfinished = directory.join(UNFINISHED);
@@ -319,6 +539,42 @@ impl Revocations {
         fs::rename(&unfinished, directory.join(FILE))?;
         // The rename is on disk only after its directory is synced.
         File::open(directory)?.sync_all()
+    }
+}
+
+impl BadRevocations {
+    fn of_table(problem: String) -> Self {
+        BadRevocations { path: None, problem }
+    }
+}
+
+impl fmt::Display for BadRevocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadRevocations { path, problem } = self;
+        match path {
+            Some(path) => write!(
+                f,
+                "the revocations in {} cannot be read: {problem}; put back a copy, or remove the file to revoke nothing",
+                path.display()
+            ),
+            None => write!(f, "the revocations in the database cannot be read: {problem}"),
+        }
+    }
+}
+
+/// The entries of a file; absent if there is none.
+fn read_file(path: &Path) -> Result<Option<Vec<Entry>>, BadRevocations> {
+    let bad = |problem: String| BadRevocations { path: Some(path.into()), problem };
+    match fs::read(path) {
+        Ok(json) => {
+            let kept = serde_json::from_slice::<Content>(&json).map_err(|error| bad(error.to_string()))?;
+            if kept.version != VERSION {
+                return Err(bad(format!("their format has the version {} and not {VERSION}", kept.version)));
+            }
+            Ok(Some(kept.revocations))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bad(error.to_string())),
     }
 }
 
@@ -346,6 +602,19 @@ impl Revoked {
 impl List {
     fn len(&self) -> usize {
         self.users.len() + self.tokens.len() + self.members.values().map(BTreeSet::len).sum::<usize>()
+    }
+
+    /// Removes the entry of a revocation, and returns it.
+    fn take(&mut self, revoked: &Revoked) -> Option<Entry> {
+        match revoked {
+            Revoked::User(RevokedUser { user }) => {
+                self.users.remove_entry(user).map(|(user, before)| Entry::User { user, before })
+            }
+            Revoked::Token(RevokedToken { jti, .. }) => {
+                self.tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
+            }
+            Revoked::Member(RevokedMember { user, room }) => self.remove_member(user, room),
+        }
     }
 
     fn remove_member(&mut self, user: &str, room: &str) -> Option<Entry> {
@@ -401,6 +670,10 @@ mod tests {
     const LEEWAY: Duration = Duration::from_secs(30);
     const NOW_S: u64 = 1_800_000_000;
 
+    fn add(revocations: &Revocations, revoked: Revoked) -> Result<(), RevokeError> {
+        revocations.add_at(revoked, clock::unix_millis())
+    }
+
     fn token_until(jti: &str, exp: u64) -> Revoked {
         Revoked::Token(RevokedToken { jti: jti.into(), exp: Some(exp) })
     }
@@ -435,12 +708,12 @@ mod tests {
     #[test]
     fn a_token_is_revoked_by_its_id_alone() {
         let revocations = Revocations::in_memory(LEEWAY);
-        revocations.add(Revoked::token("a")).unwrap();
+        add(&revocations, Revoked::token("a")).unwrap();
         assert!(revocations.hold("1", Some(u64::MAX), Some("a")));
         assert!(!revocations.hold("a", None, Some("b")) && !revocations.hold("a", None, None));
-        assert!(revocations.remove(&Revoked::token("a")).unwrap());
+        assert!(revocations.remove_from_file(&Revoked::token("a")).unwrap());
         assert!(!revocations.hold("1", None, Some("a")));
-        assert!(!revocations.remove(&Revoked::token("a")).unwrap());
+        assert!(!revocations.remove_from_file(&Revoked::token("a")).unwrap());
     }
 
     #[test]
@@ -449,7 +722,7 @@ mod tests {
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
         let team = Revoked::member("1", "rooms/team-7");
         for revoked in [team.clone(), Revoked::member("1", "rooms/b"), Revoked::member("2", "rooms/b"), team.clone()] {
-            revocations.add(revoked).unwrap();
+            add(&revocations, revoked).unwrap();
         }
         let again = Revocations::open(directory.path(), LEEWAY).unwrap();
         assert_eq!(again.list(), revocations.list());
@@ -457,10 +730,10 @@ mod tests {
         assert!(again.hold_member("1", "rooms/team-7") && again.hold_member("1", "rooms/b"));
         assert!(!again.hold_member("2", "rooms/team-7") && !again.hold_member("rooms/team-7", "1"));
         assert!(!again.hold("1", None, None), "everywhere else the user may stay");
-        assert!(again.remove(&team).unwrap());
+        assert!(again.remove_from_file(&team).unwrap());
         assert!(!again.hold_member("1", "rooms/team-7") && again.hold_member("1", "rooms/b"));
-        assert!(!again.remove(&team).unwrap());
-        assert!(matches!(again.add(Revoked::member("1", "")), Err(RevokeError::Name)));
+        assert!(!again.remove_from_file(&team).unwrap());
+        assert!(matches!(add(&again, Revoked::member("1", "")), Err(RevokeError::Name)));
     }
 
     #[test]
@@ -483,19 +756,19 @@ mod tests {
         let revocations = Revocations::in_memory(LEEWAY);
         let all = (0..REVOCATIONS).map(|number| Entry::User { user: number.to_string(), before: 1 });
         revocations.list.write().extend(all);
-        assert!(matches!(revocations.add(Revoked::user("new")), Err(RevokeError::Full)));
-        revocations.add(Revoked::user("7")).unwrap();
-        revocations.remove(&Revoked::user("8")).unwrap();
-        revocations.add(Revoked::user("new")).unwrap();
-        assert!(matches!(revocations.add(Revoked::token("newer")), Err(RevokeError::Full)));
+        assert!(matches!(add(&revocations, Revoked::user("new")), Err(RevokeError::Full)));
+        add(&revocations, Revoked::user("7")).unwrap();
+        revocations.remove_from_file(&Revoked::user("8")).unwrap();
+        add(&revocations, Revoked::user("new")).unwrap();
+        assert!(matches!(add(&revocations, Revoked::token("newer")), Err(RevokeError::Full)));
     }
 
     #[test]
     fn empty_and_oversized_ids_are_refused() {
         let revocations = Revocations::in_memory(LEEWAY);
         for name in [String::new(), "x".repeat(REVOCATION_BYTES + 1)] {
-            assert!(matches!(revocations.add(Revoked::user(&name)), Err(RevokeError::Name)));
-            assert!(matches!(revocations.add(Revoked::token(&name)), Err(RevokeError::Name)));
+            assert!(matches!(add(&revocations, Revoked::user(&name)), Err(RevokeError::Name)));
+            assert!(matches!(add(&revocations, Revoked::token(&name)), Err(RevokeError::Name)));
         }
     }
 
@@ -504,11 +777,11 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let data = directory.path().join("data");
         let first = Revocations::open(&data, LEEWAY).unwrap();
-        first.add(Revoked::user("1")).unwrap();
-        first.add(token_until("a", u64::MAX)).unwrap();
-        first.add(token_until("past", 1)).unwrap();
-        first.add(Revoked::user("2")).unwrap();
-        first.remove(&Revoked::user("2")).unwrap();
+        add(&first, Revoked::user("1")).unwrap();
+        add(&first, token_until("a", u64::MAX)).unwrap();
+        add(&first, token_until("past", 1)).unwrap();
+        add(&first, Revoked::user("2")).unwrap();
+        first.remove_from_file(&Revoked::user("2")).unwrap();
         let second = Revocations::open(&data, LEEWAY).unwrap();
         assert_eq!(second.list(), first.list());
         assert!(second.hold("1", None, None) && second.hold("x", None, Some("a")));
@@ -519,7 +792,7 @@ mod tests {
     #[test]
     fn an_unfinished_file_is_ignored_and_a_damaged_one_is_refused() {
         let directory = TempDir::new().unwrap();
-        Revocations::open(directory.path(), LEEWAY).unwrap().add(Revoked::user("1")).unwrap();
+        add(&Revocations::open(directory.path(), LEEWAY).unwrap(), Revoked::user("1")).unwrap();
         fs::write(directory.path().join(UNFINISHED), "{\"versi").unwrap();
         assert!(Revocations::open(directory.path(), LEEWAY).unwrap().hold("1", None, None));
         for damaged in
@@ -535,12 +808,12 @@ mod tests {
     fn unsaved_revocations_apply_and_failed_removals_do_not() {
         let directory = TempDir::new().unwrap();
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
-        revocations.add(Revoked::user("1")).unwrap();
+        add(&revocations, Revoked::user("1")).unwrap();
         // A directory in the place of the file that is to be written.
         fs::create_dir(directory.path().join(UNFINISHED)).unwrap();
-        assert!(matches!(revocations.add(Revoked::user("2")), Err(RevokeError::NotKept(_))));
+        assert!(matches!(add(&revocations, Revoked::user("2")), Err(RevokeError::NotKept(_))));
         assert!(revocations.hold("2", None, None));
-        assert!(revocations.remove(&Revoked::user("1")).is_err());
+        assert!(revocations.remove_from_file(&Revoked::user("1")).is_err());
         assert!(revocations.hold("1", None, None));
     }
 }

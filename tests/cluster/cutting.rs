@@ -10,12 +10,27 @@ use crate::harness::{BASE, Server, within};
 use crate::nodes::{CONFIG, Nodes, join_when_free};
 
 /// Passes connections on to an address, as long as it is not cut.
-struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     cut: watch::Sender<bool>,
 }
 
+/// A relay, and the configuration of a node that others reach through it.
+pub(crate) async fn behind_a_relay() -> (Relay, String) {
+    let (held, listen) = free_address();
+    let relay = Relay::to(listen).await;
+    let address = relay.address;
+    drop(held);
+    let cluster = format!("[cluster]\naddress = \"{address}\"\nlisten = \"{listen}\"\nkey = \"cluster.key\"\n");
+    (relay, format!("{CONFIG}\n{cluster}"))
+}
+
 impl Relay {
+    /// Nothing more is passed on.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
     async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, cut) = (listener.local_addr().unwrap(), watch::Sender::new(false));
@@ -55,11 +70,7 @@ fn free_address() -> (TcpSocket, SocketAddr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_room_that_is_not_reached_get_1012_and_503_until_the_network_is_back() {
     let mut nodes = Nodes::start(1, CONFIG).await;
-    let (held, listen) = free_address();
-    let relay = Relay::to(listen).await;
-    let cluster =
-        format!("{CONFIG}\n[cluster]\naddress = \"{}\"\nlisten = \"{listen}\"\nkey = \"cluster.key\"\n", relay.address);
-    drop(held);
+    let (relay, cluster) = behind_a_relay().await;
     let behind = Server::in_directory(nodes.directory(), &cluster).await;
     nodes.nodes.push(Some(behind));
     nodes.until_all_know(2).await;
@@ -67,7 +78,7 @@ async fn clients_of_a_room_that_is_not_reached_get_1012_and_503_until_the_networ
     let (mut here, mut there) = (nodes.node(0).join(&room, "ana").await, nodes.node(1).join(&room, "bo").await);
     here.recv_type("history").await;
     there.recv_type("history").await;
-    relay.cut.send_replace(true);
+    relay.cut();
     assert_eq!(here.recv_close().await.0, 1012);
     let path = format!("{BASE}/rooms/{room}/ws?token=id-ana:ana");
     let refused = nodes.node(0).connect(&path, &[]).await.err().expect("the owner lives, and is not reached");

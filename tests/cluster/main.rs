@@ -22,11 +22,13 @@ mod seeds;
 mod workload;
 
 mod cutting;
+mod erasing;
 mod handing_over;
 mod killing;
 mod leaving;
 mod linking;
 mod nodes;
+mod operating;
 mod pausing;
 mod revoking;
 mod starting;

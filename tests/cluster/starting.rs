@@ -127,6 +127,28 @@ async fn a_node_that_cannot_talk_to_one_that_lives_is_refused() {
     assert_eq!(left.len(), 2, "the refused one has left no row");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_address_does_not_lead_to_it_is_refused() {
+    let nodes = Nodes::start(1, CONFIG).await;
+    let (silent, nothing) = crate::harness::refusing_address();
+    let something = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (silent_one, taken) = (something.local_addr().unwrap(), node_address(nodes.node(0)));
+    for (address, said) in [
+        (nothing.to_string(), "the other nodes would not reach this one"),
+        (silent_one.to_string(), "the other nodes would not reach this one"),
+        (taken.clone(), "belongs to node "),
+    ] {
+        let cluster = format!("[cluster]\naddress = \"{address}\"\nlisten = \"127.0.0.1:0\"\nkey = \"cluster.key\"\n");
+        let refused = Server::try_in_directory(nodes.directory(), &format!("{CONFIG}\n{cluster}")).await;
+        let refused = refused.err().expect("it is refused");
+        assert!(refused.contains(said) && refused.contains(&address), "{refused}");
+    }
+    drop(silent);
+    // It never joined.
+    let rows = nodes.database.admin().await.query("SELECT address FROM dormouse.nodes", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), [taken]);
+}
+
 #[test]
 fn the_key_of_a_cluster_is_printed_and_checked() {
     let directory = TempDir::new().unwrap();
@@ -173,4 +195,12 @@ async fn check_reads_the_key_and_names_the_address() {
     assert!(checked.status.success(), "{}", text(&checked));
     assert!(text(&checked).contains("cluster.key is good"), "{}", text(&checked));
     assert!(node_address(nodes.node(0)).starts_with("127.0.0.1:"));
+    // Another key is refused as long as a node lives that has this one.
+    write_key(directory.path(), &ClusterKey::generate().unwrap().to_pem());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let file = directory.path().join("dormouse.toml");
+    let checked = command.args(["check", "--config"]).arg(file).env("DORMOUSE_STORE", &nodes.database.url);
+    let refused = checked.output().unwrap();
+    let expected = format!("the node at {} has another cluster key", node_address(nodes.node(0)));
+    assert!(!refused.status.success() && text(&refused).contains(&expected), "{}", text(&refused));
 }

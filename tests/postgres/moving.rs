@@ -3,11 +3,12 @@
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use hyper::Method;
 use tempfile::TempDir;
 
 use crate::cluster::Server as Database;
 use crate::databases::{use_no_store, use_store};
-use crate::harness::Server;
+use crate::harness::{Server, request};
 
 const CONFIG: &str = "[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n";
 
@@ -38,6 +39,9 @@ async fn rooms_move_into_a_database_and_back_with_everything() {
     }
     let refused = moves(&directory, &database.url, &[]);
     assert!(!refused.status.success() && text(&refused).contains("is in use"), "{}", text(&refused));
+    let of_token = r#"{"jti":"stolen"}"#;
+    let revoked = request(server.admin_address(), Method::POST, "/revocations", &[], of_token).await;
+    assert_eq!(revoked.status, 200, "{revoked:?}");
     server.send_sigterm();
     server.wait_for_exit().await;
     let moved = moves(&directory, &database.url, &[]);
@@ -77,6 +81,8 @@ async fn rooms_move_into_a_database_and_back_with_everything() {
         cy.expect_reply("get tea", &format!("tea={}", room + 100)).await;
         cy.expect_reply("timers", "1").await;
     }
+    let listed = request(server.admin_address(), Method::GET, "/revocations", &[], "").await.json();
+    assert_eq!(listed["revocations"][0]["jti"], "stolen", "{listed}");
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use crate::cluster::link::wire::{self, Blob, Content, NoAnswer, NotSeated};
 use crate::cluster::ownership::{Fence, Tenure};
 use crate::model::{
-    Address, AutoResponse, Claims, ClientKind, Close, EventId, Message, OutboundMessage, Permission, Permissions,
-    Request, Response, Socket, TenureId, User, UserAccess,
+    Address, AutoResponse, Claims, ClientKind, Close, ErasedData, EventId, ExportedData, Message, OutboundMessage,
+    Permission, Permissions, Request, Response, Socket, TenureId, User, UserAccess,
 };
-use crate::room::{ConnectError, RequestError};
+use crate::room::{ConnectError, RequestError, UserDataError, UserDataPart};
 
 pub(super) fn request_out(request: Request) -> wire::Request {
     let Request { method, path, query, headers, body, user, access } = request;
@@ -207,6 +207,34 @@ pub(super) fn not_seated_in(error: NotSeated) -> ConnectError {
         NotSeated::Refused(status, reason) => ConnectError::Refused(status, reason),
         NotSeated::NoAnswer(error) => ConnectError::NoAnswer(no_answer_in(error)),
         NotSeated::Answered(response) => ConnectError::Answered(response_in(response)),
+    }
+}
+
+pub(super) fn user_data_out(part: UserDataPart) -> wire::UserData {
+    match part {
+        UserDataPart::Exported(ExportedData { items, next }) => wire::UserData::Exported(items, next),
+        UserDataPart::Erased(ErasedData { items, next }) => wire::UserData::Erased(items, next),
+    }
+}
+
+pub(super) fn user_data_in(part: wire::UserData) -> UserDataPart {
+    match part {
+        wire::UserData::Exported(items, next) => UserDataPart::Exported(ExportedData { items, next }),
+        wire::UserData::Erased(items, next) => UserDataPart::Erased(ErasedData { items, next }),
+    }
+}
+
+pub(super) fn no_user_data_out(error: UserDataError) -> wire::NoUserData {
+    match error {
+        UserDataError::Turn(text) => wire::NoUserData::Turn(text),
+        UserDataError::NoAnswer(error) => wire::NoUserData::NoAnswer(no_answer_out(&error)),
+    }
+}
+
+pub(super) fn no_user_data_in(error: wire::NoUserData) -> UserDataError {
+    match error {
+        wire::NoUserData::Turn(text) => UserDataError::Turn(text),
+        wire::NoUserData::NoAnswer(error) => UserDataError::NoAnswer(no_answer_in(error)),
     }
 }
 

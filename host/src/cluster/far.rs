@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use hyper::body::Incoming;
+use hyper::{Request as HttpRequest, Response as HttpResponse};
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -20,15 +22,19 @@ use super::convert;
 use super::departures::{Departures, Outcome};
 use super::far_socket::{FarLink, FarSocket};
 use super::link::wire::{self, Down};
-use super::link::{Bounds, DialError, Greeting, HANDS_OVER, Link, Receiver, Refusal, Tls, Why, dial};
+use super::link::{
+    AnyBody, Bounds, DialError, Greeting, HANDS_OVER, Link, Receiver, Refusal, Tls, Unanswered, Why, dial,
+};
 use super::metrics::Metrics;
 use super::ownership::NodeId;
 use super::place::Bucket;
 use crate::clock;
 use crate::limits::HAND_OVER_MS;
 use crate::lock::Lock;
-use crate::model::{Address, AutoResponse, Client, MovedRoom, PostNumber, Request, Response, Socket, TenureId, User};
-use crate::room::{Answers, Arrived, ConnectError, FarSeat, Peers, RequestError, SetsOut};
+use crate::model::{
+    Address, AutoResponse, Client, DataOf, MovedRoom, PostNumber, Request, Response, Socket, TenureId, User,
+};
+use crate::room::{Answers, Arrived, ConnectError, FarSeat, Peers, RequestError, SetsOut, UserDataError, UserDataPart};
 use crate::store::{Hint, Membership};
 
 /// Rooms whose owner is remembered. Of others the place is tried, which is right for most.
@@ -128,7 +134,12 @@ impl Far {
             };
             let taken = clock::timeout(TELL_TIME, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
             taken.err().map(|problem| {
-                tracing::error!(address = row.address, problem, "a node of the cluster may not know of a revocation");
+                tracing::error!(
+                    node = row.node.0,
+                    address = row.address,
+                    problem,
+                    "a node of the cluster may not know of a revocation"
+                );
                 row.address.clone()
             })
         });
@@ -225,6 +236,41 @@ impl Peers for Far {
             answered
         })
     }
+
+    fn user_data(
+        &self,
+        node: u64,
+        address: Address,
+        of: DataOf,
+        erase: bool,
+    ) -> Answers<Result<UserDataPart, UserDataError>> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let link = inner.link(NodeId(node)).await.ok_or(RequestError::Moved(None))?;
+            let DataOf { user, after } = of;
+            let (namespace, name) = (address.namespace().into(), address.name().into());
+            let asked = wire::UserDataAsked { namespace, name, erase, user: (*user).to_owned(), after };
+            // A part that was erased without an answer is erased again: that finds nothing.
+            let answered = link.link.user_data(&asked).await.map_err(|_| RequestError::Broken)?;
+            let answered = answered.map(convert::user_data_in).map_err(convert::no_user_data_in);
+            if let Err(UserDataError::NoAnswer(error)) = &answered {
+                inner.learn(&address, node, Some(error));
+            }
+            answered
+        })
+    }
+}
+
+impl Far {
+    /// Passes the request of an operator on to a node. Absent if it is not reached.
+    pub(super) async fn operate(
+        &self,
+        node: NodeId,
+        request: HttpRequest<AnyBody>,
+    ) -> Option<Result<HttpResponse<Incoming>, Unanswered>> {
+        let link = self.0.link(node).await?;
+        Some(link.link.operate(request).await)
+    }
 }
 
 fn no_answer(error: &ConnectError) -> Option<&RequestError> {
@@ -285,10 +331,14 @@ impl Inner {
         }
     }
 
+    /// The address of a node that lives.
+    fn address_of(&self, node: NodeId) -> Option<String> {
+        self.membership.living().iter().find(|row| row.node == node).map(|row| row.address.clone())
+    }
+
     /// Dials a node, and tells the store what this says about the life of the node.
     async fn dial(&self, node: NodeId) -> Option<(Link, Receiver<Down>)> {
-        let living = self.membership.living();
-        let address = living.iter().find(|row| row.node == node).map(|row| row.address.clone())?;
+        let address = self.address_of(node)?;
         match dial(&self.tls, self.bounds, &self.me, Some(node), &address).await {
             Ok(linked) => Some(linked),
             Err(error) => {
@@ -299,7 +349,7 @@ impl Inner {
                     }
                     _ => {}
                 }
-                tracing::warn!(node = node.0, %error, "a node of the cluster is not reached");
+                tracing::warn!(node = node.0, address, %error, "a node of the cluster is not reached");
                 None
             }
         }
@@ -308,6 +358,8 @@ impl Inner {
     /// Takes everything that comes over a link, until it ends.
     async fn receive(self: Arc<Self>, node: NodeId, link: Arc<FarLink>, mut down: Receiver<Down>) {
         self.metrics.links.inc();
+        // It may be gone from the list when the link ends.
+        let address = self.address_of(node).unwrap_or_default();
         let why = loop {
             match down.next().await {
                 Ok(Down::HandedOver(socket, moved)) => self.follow(&link, socket, *moved),
@@ -319,7 +371,13 @@ impl Inner {
         link.link.up.cut(why.clone());
         let clients = link.end();
         if why != Why::Closed {
-            tracing::info!(node = node.0, clients, reason = %why, "the link to a node of the cluster has ended");
+            tracing::info!(
+                node = node.0,
+                address,
+                clients,
+                reason = %why,
+                "the link to a node of the cluster has ended"
+            );
             self.probe(node).await;
         }
     }

@@ -47,6 +47,17 @@ pub struct Row {
     pub is_leaving: bool,
 }
 
+/// A node as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its row.
+    pub row: Row,
+    /// Whether it lives, as far as is known.
+    pub lives: bool,
+    /// When its beat was first seen as it is, in milliseconds of the reader's own clock.
+    pub beat_at: u64,
+}
+
 /// Whether a node lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
@@ -74,6 +85,8 @@ pub struct Members {
 #[derive(Debug)]
 struct Node {
     row: Row,
+    /// When its beat was first read as it is.
+    beat_at: u64,
     /// Readings without a change.
     still: u32,
     /// Its address refuses connections.
@@ -125,11 +138,15 @@ impl Members {
         let is_me = row.node == self.me;
         let node = self.nodes.entry(row.node).or_insert_with(|| Node {
             row: row.clone(),
+            beat_at: now,
             still: 0,
             is_refused: false,
             is_replaced: false,
             dead_since: None,
         });
+        if row.beat != node.row.beat {
+            node.beat_at = now;
+        }
         if row.beat != node.row.beat || is_me {
             (node.still, node.is_refused, node.is_replaced, node.dead_since) = (0, false, false, None);
         } else if is_late {
@@ -184,6 +201,13 @@ impl Members {
     /// The nodes that live, in the order of their ids. This one is among them once it has read its own row.
     pub fn living(&self) -> impl Iterator<Item = &Row> {
         self.nodes.values().filter(|node| node.dead_since.is_none()).map(|node| &node.row)
+    }
+
+    /// All nodes with rows, in the order of their ids.
+    pub fn seen(&self) -> impl Iterator<Item = Seen> {
+        let seen =
+            |node: &Node| Seen { row: node.row.clone(), lives: node.dead_since.is_none(), beat_at: node.beat_at };
+        self.nodes.values().map(seen)
     }
 
     /// The nodes whose rooms may be claimed.

@@ -11,6 +11,7 @@
 //! passes rooms from node to node: `departures` has those that go, and `arrivals` those that come. Rooms reach
 //! `far` through [`Peers`](crate::room::Peers), and only for a room that is not here.
 
+mod address_check;
 mod arrivals;
 mod convert;
 mod departures;
@@ -26,4 +27,5 @@ mod node;
 pub mod ownership;
 pub mod place;
 
-pub use node::{Node, bind};
+pub use address_check::{AddressCheck, WrongAddress};
+pub use node::{Node, NotOperated, bind};

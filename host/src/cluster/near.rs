@@ -8,18 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+
 use super::arrivals::Arrivals;
 use super::convert;
 use super::link::wire::{self, Down, Up};
-use super::link::{Answers, Handler, Receiver, Refusals, Sender, Why};
+use super::link::{Answers, AnyBody, Handler, Receiver, Refusals, Sender, Why};
 use super::metrics::Metrics;
 use super::near_client::{Event, NearClient, NearLink};
 use super::ownership::{NodeId, Peer};
 use crate::clock;
 use crate::limits::HAND_OVER_MS;
 use crate::lock::Lock;
-use crate::model::{Address, Client, MOVED_REASON, PostNumber, ROOM_MOVED};
-use crate::room::{RequestError, Rooms};
+use crate::model::{Address, Client, DataOf, MOVED_REASON, PostNumber, ROOM_MOVED};
+use crate::room::{RequestError, Rooms, UserDataError};
 use crate::store::{Hint, Membership};
 
 /// How long the rules may take to answer an offer. The node that offers waits no longer.
@@ -44,7 +48,12 @@ pub(super) struct Near {
     is_leaving: AtomicBool,
     /// Takes what every node must know; absent until the host is complete.
     listener: OnceLock<Listener>,
+    /// Answers requests of operators that other nodes pass on; absent until the host is complete.
+    operator: OnceLock<OperatorSide>,
 }
+
+/// Answers the requests of operators that other nodes pass on.
+pub(super) type OperatorSide = Box<dyn Fn(NodeId, Request<Incoming>) -> Answers<Response<AnyBody>> + Send + Sync>;
 
 /// Takes what every node must know.
 pub(super) type Listener = Box<dyn Fn(wire::Told) -> Answers<wire::Taken> + Send + Sync>;
@@ -57,8 +66,14 @@ impl Near {
         membership: Membership,
         arrivals: Arc<Arrivals>,
     ) -> Self {
-        let (links, is_leaving, listener) = Default::default();
-        Near { rooms, metrics, max_events, membership, arrivals, links, is_leaving, listener }
+        let (links, is_leaving, listener, operator) = Default::default();
+        Near { rooms, metrics, max_events, membership, arrivals, links, is_leaving, listener, operator }
+    }
+
+    /// Sets the answers to requests of operators that other nodes pass on, once.
+    pub(super) fn set_operator(&self, operator: OperatorSide) {
+        // A second one would be a bug of the host, and the first one stays.
+        let _ = self.operator.set(operator);
     }
 
     /// Sets the receiver of what every node must know, once.
@@ -148,6 +163,22 @@ impl Handler for Accepts {
             }
         })
     }
+
+    fn user_data(&self, _: NodeId, asked: wire::UserDataAsked) -> Answers<wire::UserDataAnswered> {
+        let near = self.near.clone();
+        Box::pin(async move { near.user_data(asked).await.map_err(convert::no_user_data_out) })
+    }
+
+    fn operate(&self, from: NodeId, request: Request<Incoming>) -> Answers<Response<AnyBody>> {
+        match self.near.operator.get() {
+            Some(operator) => operator(from, request),
+            None => Box::pin(async {
+                let mut starting = Response::new(Box::pin(Empty::new()) as AnyBody);
+                *starting.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                starting
+            }),
+        }
+    }
 }
 
 impl Refusals for Accepts {
@@ -172,6 +203,14 @@ impl Near {
             None => None,
         };
         self.rooms.request_from_node(&address, convert::request_in(request), post).await
+    }
+
+    async fn user_data(&self, asked: wire::UserDataAsked) -> Result<wire::UserData, UserDataError> {
+        self.refuses().map_or(Ok(()), Err)?;
+        let wire::UserDataAsked { namespace, name, erase, user, after } = asked;
+        let address = Address::new(&namespace, &name).map_err(|_| RequestError::NoNamespace)?;
+        let of = DataOf { user: user.into(), after };
+        Ok(convert::user_data_out(self.rooms.user_data_for_node(&address, of, erase).await?))
     }
 
     /// Takes everything that comes over a link, until it ends.

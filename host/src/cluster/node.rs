@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::arrivals::Arrivals;
@@ -15,14 +18,17 @@ use super::departures::Departures;
 use super::far::Far;
 use super::hand_over::HandOvers;
 use super::link::wire::{Taken, Told};
-use super::link::{Answers, Bounds, Greeting, Tls, listen};
+use super::link::{Answers, AnyBody, Bounds, Greeting, Tls, listen};
 use super::members::{BEAT_MS, Row};
 use super::metrics::Metrics;
 use super::near::{Accepts, Near};
+use super::ownership::NodeId;
 use crate::clock;
 use crate::config::Limits;
+use crate::model::Address;
 use crate::room::Rooms;
-use crate::store::{Hint, Membership};
+use crate::store::postgres::{Tables, TablesError};
+use crate::store::{Hint, Membership, Reading};
 
 /// How long it takes until the other nodes know that this one ends: its next beat, and their next readings.
 const KNOWN_AFTER: Duration = Duration::from_millis(2 * BEAT_MS + 100);
@@ -33,9 +39,24 @@ const LEAVE_PART: u32 = 2;
 /// The pause before the timers of a node that has ended are asked for again.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often the owner of a room is looked for whose node is not known yet.
+const OWNER_LOOKS: usize = 3;
+
+/// The reason why the request of an operator has no answer of another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOperated {
+    /// Nothing was sent.
+    #[error("it cannot be reached now; nothing was done there")]
+    Unreached,
+    /// The request may have been carried out.
+    #[error("it did not answer; look before you try again")]
+    Unanswered,
+}
+
 /// A node.
 pub struct Node {
     membership: Membership,
+    tables: Tables,
     far: Arc<Far>,
     near: Arc<Near>,
     metrics: Arc<Metrics>,
@@ -52,7 +73,14 @@ pub struct Node {
 impl Node {
     /// Joins the rooms of this process with those of other nodes. Call it in a tokio runtime, before the rooms are used.
     /// `limits` are those of all nodes.
-    pub fn start(rooms: &Rooms, membership: Membership, listener: TcpListener, tls: Tls, limits: &Limits) -> Self {
+    pub fn start(
+        rooms: &Rooms,
+        membership: Membership,
+        tables: Tables,
+        listener: TcpListener,
+        tls: Tls,
+        limits: &Limits,
+    ) -> Self {
         let me = Greeting::new(membership.store(), membership.node());
         let mine = membership.living().iter().find(|row| row.node == membership.node()).map(|row| row.address.clone());
         let address = mine.unwrap_or_default();
@@ -84,7 +112,19 @@ impl Node {
         let sharing = tokio::spawn(share(hand_overs.clone(), membership.clone()));
         let handing_over = steps.into_iter().chain([sharing]).collect();
         let leave_timeout = limits.drain_timeout / LEAVE_PART;
-        Node { membership, far, near, metrics, listening, following, hand_overs, handing_over, address, leave_timeout }
+        Node {
+            membership,
+            tables,
+            far,
+            near,
+            metrics,
+            listening,
+            following,
+            hand_overs,
+            handing_over,
+            address,
+            leave_timeout,
+        }
     }
 
     /// The number of this node.
@@ -100,6 +140,54 @@ impl Node {
     /// Sets the receiver of what every node must know: `take` gets it from other nodes.
     pub fn set_listener(&self, take: impl Fn(Told) -> Answers<Taken> + Send + Sync + 'static) {
         self.near.set_listener(Box::new(take));
+    }
+
+    /// Sets the answers to requests of operators that other nodes pass on: `answer` gets the node and the request.
+    pub fn set_operator(
+        &self,
+        answer: impl Fn(NodeId, Request<Incoming>) -> Answers<Response<AnyBody>> + Send + Sync + 'static,
+    ) {
+        self.near.set_operator(Box::new(answer));
+    }
+
+    /// Passes the request of an operator on to another node, whose URI is a path and a query.
+    ///
+    /// Fails: if the node does not answer. Then the request may have been carried out.
+    pub async fn operate(&self, node: NodeId, request: Request<AnyBody>) -> Result<Response<Incoming>, NotOperated> {
+        match self.far.operate(node, request).await {
+            None => Err(NotOperated::Unreached),
+            Some(answer) => answer.map_err(|_| NotOperated::Unanswered),
+        }
+    }
+
+    /// The node that has a room, as the database names it; absent if no node that lives does.
+    pub async fn owner_of(&self, address: &Address) -> Result<Option<Row>, TablesError> {
+        for _ in 0..OWNER_LOOKS {
+            let Some(owner) = self.tables.owner(address).await? else { return Ok(None) };
+            let reading = self.membership.reading();
+            match reading.nodes.iter().find(|seen| seen.row.node == owner) {
+                Some(seen) => return Ok(seen.lives.then(|| seen.row.clone())),
+                // It has ended long ago, or has just started: the next reading tells.
+                None => clock::sleep(Duration::from_millis(BEAT_MS)).await,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nodes that live, without this one.
+    pub fn others(&self) -> Vec<Row> {
+        let me = self.membership.node();
+        self.membership.living().iter().filter(|row| row.node != me).cloned().collect()
+    }
+
+    /// All nodes with rows, as they were last read.
+    pub fn reading(&self) -> Reading {
+        self.membership.reading()
+    }
+
+    /// Waits until the nodes that live are others.
+    pub fn changes(&self) -> watch::Receiver<Arc<[Row]>> {
+        self.membership.changes()
     }
 
     /// Tells all nodes that live something that every node must know, and waits until they do, for some seconds.

@@ -3,13 +3,18 @@
 //! It knows no requests. The admin listener and embedders call it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::Edge;
 use super::sockets::close::CloseReason;
+use crate::clock;
 use crate::cluster::Node;
 use crate::cluster::link::wire::{Taken, Told};
 use crate::revocations::{Entry, RevokeError, Revoked, RevokedMember};
+
+/// How often the table of revocations is asked for news. Other nodes tell of them too; this finds those that were missed.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// The outcome of a revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +46,42 @@ impl Edge {
     async fn told(&self, told: Told) -> Taken {
         let read = |json: &str| serde_json::from_str::<Revoked>(json).map_err(|error| error.to_string());
         match told {
-            Told::Revoked(json) => self.revoke(read(&json)?).await.map(drop).map_err(|error| error.to_string()),
-            Told::Unrevoked(json) => self.unrevoke(read(&json)?).await.map(drop).map_err(|error| error.to_string()),
+            Told::Revoked(json) => {
+                let added = self.revocations.add_of_other(read(&json)?).await;
+                self.sockets.close_revoked();
+                added.map_err(|error| error.to_string())
+            }
+            Told::Unrevoked(json) => {
+                let removed = self.revocations.remove_of_other(&read(&json)?).await;
+                removed.map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Reads revocations of other servers from the table that they share, and closes the sockets that they concern, until
+    /// the edge is dropped.
+    pub(crate) async fn follow_revocations(edge: Weak<Self>) {
+        let mut is_away = false;
+        loop {
+            clock::sleep(FOLLOW_EVERY).await;
+            let Some(edge) = edge.upgrade() else { return };
+            match edge.revocations.catch_up().await {
+                Ok(is_new) => {
+                    if is_new {
+                        let closed = edge.sockets.close_revoked();
+                        tracing::info!(closed, "new revocations were read from the database");
+                    }
+                    is_away = false;
+                }
+                Err(problem) if !is_away => {
+                    is_away = true;
+                    tracing::warn!(
+                        problem,
+                        "revocations of other servers are not read now; after 5 s nobody is let in"
+                    );
+                }
+                Err(_) => {}
+            }
         }
     }
 
@@ -68,9 +107,7 @@ impl Edge {
     /// revocation is on disk and the close frames are queued. Returns the number of closed sockets.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
         let revoked = self.with_known_room(revoked).map_err(RevokeError::Room)?;
-        let (revocations, meant) = (self.revocations.clone(), revoked.clone());
-        let added = tokio::task::spawn_blocking(move || revocations.add(meant)).await;
-        let added = added.expect("adding to a list does not panic");
+        let added = self.revocations.add(revoked.clone()).await;
         // A revocation that could not be written is in force in memory, so sockets must be closed as well.
         if let Err(RevokeError::Name | RevokeError::Full) = added {
             return added.map(|()| 0);
@@ -85,9 +122,7 @@ impl Edge {
     pub async fn unrevoke(&self, revoked: Revoked) -> io::Result<bool> {
         // An entry of a namespace that is not configured any more can be removed too.
         let revoked = self.with_known_room(revoked.clone()).unwrap_or(revoked);
-        let revocations = self.revocations.clone();
-        let removed = tokio::task::spawn_blocking(move || revocations.remove(&revoked)).await;
-        removed.expect("removing from a list does not panic")
+        self.revocations.remove(&revoked).await
     }
 
     /// The revocation with its room spelled as sockets and requests are compared with it. The error is the room. A `*` is

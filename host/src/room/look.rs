@@ -67,6 +67,20 @@ impl FromStr for RoomOrder {
 }
 
 impl RoomOrder {
+    /// Its name, which is read back.
+    pub fn name(self) -> &'static str {
+        match self {
+            RoomOrder::Name => "name",
+            RoomOrder::Sockets => "sockets",
+            RoomOrder::Cpu => "cpu",
+            RoomOrder::Memory => "memory",
+            RoomOrder::Storage => "storage",
+            RoomOrder::Messages => "messages",
+            RoomOrder::Active => "active",
+            RoomOrder::Awake => "awake",
+        }
+    }
+
     fn value(self, numbers: &Numbers) -> u64 {
         match self {
             RoomOrder::Name => 0,
@@ -118,6 +132,16 @@ pub struct ListedRoom {
     pub numbers: Numbers,
     /// Why it is awake; empty for a room that sleeps.
     pub awake_because: Vec<AwakeBecause>,
+}
+
+impl ListedRoom {
+    /// Its place in an order, as the `next` of a page that ends with it.
+    pub fn place(&self, order: RoomOrder) -> String {
+        match order {
+            RoomOrder::Name => self.address.to_string(),
+            order => format!("{}/{}", order.value(&self.numbers), self.address),
+        }
+    }
 }
 
 /// The `after` of a query is none that a page gave.
@@ -361,6 +385,11 @@ impl Rooms {
             awake_because,
             busy,
         }))
+    }
+
+    /// Whether a room is in memory here.
+    pub fn is_in_memory(&self, address: &Address) -> bool {
+        self.0.registry.get(address).is_some()
     }
 
     /// Some entries of the storage of a room, as they are on disk. It blocks on the disk.

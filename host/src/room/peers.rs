@@ -5,10 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::error::{ConnectError, RequestError};
+use super::error::{ConnectError, RequestError, UserDataError};
 use crate::model::{
-    Address, AutoResponse, Client, Close, Message, MovedRoom, PostNumber, Request, Response, Socket, TenureId, User,
-    UserAccess,
+    Address, AutoResponse, Client, Close, DataOf, ErasedData, ExportedData, Message, MovedRoom, PostNumber, Request,
+    Response, Socket, TenureId, User, UserAccess,
 };
 
 /// An answer that may take a while.
@@ -62,6 +62,26 @@ pub trait Peers: Send + Sync {
         request: Request,
         post: Option<(Address, PostNumber)>,
     ) -> Answers<Result<Response, RequestError>>;
+
+    /// Asks a room at another node for a part of the data of a user, or to erase one.
+    ///
+    /// Fails: as [`connect`](Self::connect).
+    fn user_data(
+        &self,
+        node: u64,
+        address: Address,
+        of: DataOf,
+        erase: bool,
+    ) -> Answers<Result<UserDataPart, UserDataError>>;
+}
+
+/// A part of the data of a user in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserDataPart {
+    /// It was exported.
+    Exported(ExportedData),
+    /// It was erased.
+    Erased(ErasedData),
 }
 
 /// Lets a place set out to its node.

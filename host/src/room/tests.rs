@@ -297,6 +297,17 @@ impl Peers for TestPeers {
         let answer = self.answer(node);
         Box::pin(async move { answer })
     }
+
+    fn user_data(
+        &self,
+        node: u64,
+        _: Address,
+        _: crate::model::DataOf,
+        _: bool,
+    ) -> Answers<Result<UserDataPart, UserDataError>> {
+        let answer = self.answer(node).map(|_| UserDataPart::Erased(crate::model::ErasedData::default()));
+        Box::pin(async move { answer.map_err(UserDataError::from) })
+    }
 }
 
 struct TestSeat;

@@ -64,6 +64,9 @@ pub enum OpenError {
     /// The database of the rooms cannot be used.
     #[error("the database of the rooms cannot be used: {0}")]
     Database(String),
+    /// This server cannot be a node of its cluster.
+    #[error("{0}")]
+    NoNode(String),
     /// Another server serves the rooms of the database.
     #[error("another server has the rooms of this database ({0}); stop that one first")]
     NotAlone(String),

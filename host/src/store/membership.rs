@@ -2,11 +2,12 @@
 //! `cluster` asks it where rooms are, and tells what links have found out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
-use crate::cluster::members::Row;
+use crate::cluster::members::{Row, Seen};
 use crate::cluster::ownership::{NodeId, Peer};
 use crate::lock::Lock;
 use crate::model::Address;
@@ -17,6 +18,7 @@ pub struct Membership {
     node: NodeId,
     store: Arc<str>,
     living: watch::Receiver<Arc<[Row]>>,
+    reading: watch::Receiver<Reading>,
     tell: Arc<dyn Fn(Hint) + Send + Sync>,
     steps: Arc<Lock<Option<Receiver<Step>>>>,
 }
@@ -48,6 +50,17 @@ pub enum Step {
     OfferEnds(Address),
 }
 
+/// The last reading of the rows of all nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The nodes, also those that have ended, as long as they have rows.
+    pub nodes: Arc<[Seen]>,
+    /// When it was read, in milliseconds, on the clock of [`Seen::beat_at`].
+    pub at: u64,
+    /// The same moment; absent before the first reading.
+    pub read_at: Option<Instant>,
+}
+
 /// Something that the driver of the store does not find out by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
@@ -75,10 +88,11 @@ impl Membership {
         node: NodeId,
         store: &str,
         living: watch::Receiver<Arc<[Row]>>,
+        reading: watch::Receiver<Reading>,
         tell: Arc<dyn Fn(Hint) + Send + Sync>,
         steps: Receiver<Step>,
     ) -> Self {
-        Membership { node, store: store.into(), living, tell, steps: Arc::new(Lock::new(Some(steps))) }
+        Membership { node, store: store.into(), living, reading, tell, steps: Arc::new(Lock::new(Some(steps))) }
     }
 
     /// The steps of hand-overs. Absent if they were taken before.
@@ -99,6 +113,11 @@ impl Membership {
     /// The nodes that live, with this one.
     pub fn living(&self) -> Arc<[Row]> {
         self.living.borrow().clone()
+    }
+
+    /// All nodes with rows, as they were last read.
+    pub fn reading(&self) -> Reading {
+        self.reading.borrow().clone()
     }
 
     /// Changes of them.

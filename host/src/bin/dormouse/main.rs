@@ -74,6 +74,8 @@ enum Command {
     Revoke(admin::revocations::Revoke),
     /// List what is revoked, and remove a revocation
     Revocations(admin::revocations::Revocations),
+    /// List the nodes of a cluster
+    Nodes(admin::nodes::Nodes),
     /// Follow what happens in rooms, as it happens
     Tail(admin::tail::Tail),
     /// Print the last actions of operators
@@ -177,6 +179,7 @@ fn main() -> ExitCode {
         Command::Users(args) => admin::users::run(&args),
         Command::Revoke(args) => admin::revocations::revoke(&args),
         Command::Revocations(args) => admin::revocations::run(&args),
+        Command::Nodes(args) => admin::nodes::run(&args),
         Command::Tail(args) => admin::tail::run(&args),
         Command::Audit(args) => admin::audit::run(&args),
         Command::Usage(args) => admin::usage::run(&args),

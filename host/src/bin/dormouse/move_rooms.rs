@@ -1,11 +1,15 @@
 //! `dormouse move`: carries the rooms of a stopped server into a database, and back.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use dormouse::config::full_path;
+use dormouse::revocations::Revocations;
 use dormouse::store::postgres::moving::{Moved, Step, move_back, move_into};
+use dormouse::store::postgres::{Tables, Target};
 use serde_json::json;
 
 use crate::admin::progress::{Progress, bytes};
@@ -51,7 +55,10 @@ pub(crate) fn run(args: &Move) -> anyhow::Result<()> {
     };
     let target = &settings.target;
     let (moved, from, to) = if args.back {
-        (move_back(&data, target, &mut say)?, target.to_string(), data.display().to_string())
+        let moved = move_back(&data, target, &mut say)?;
+        let revoked = revocations(target, config.identity.leeway)?;
+        revoked.copy_to(&data).context("the rooms were moved, and revocations.json cannot be written")?;
+        (moved, target.to_string(), data.display().to_string())
     } else {
         let options = dormouse::store_options(&config);
         (move_into(&data, options, target, &mut say)?, data.display().to_string(), target.to_string())
@@ -66,8 +73,15 @@ pub(crate) fn run(args: &Move) -> anyhow::Result<()> {
     print::line(format_args!("moved {rooms} from {from} to {to}: {records}, {size}, all of them compared"))?;
     if args.back {
         return print::line(
-            "revocations, erasures, deployed components and the audit log stay in the old data directory",
+            "revocations were moved too; erasures, deployed components and the audit log stay in the old data directory",
         );
     }
     Ok(())
+}
+
+/// The revocations of a database.
+fn revocations(target: &Target, leeway: Duration) -> anyhow::Result<Revocations> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let read = runtime.block_on(Revocations::shared(Arc::new(Tables::new(target)), false, None, leeway));
+    read.context("the rooms were moved, and their revocations were not")
 }

@@ -1,9 +1,10 @@
 //! `dormouse check --as TOKEN ROOM`: says what the user of a token may do in a room, and why.
 //!
 //! It asks the same policy, or the same server of the operator, that the host asks, looks at the revocations in the data
-//! directory, and prints the answer.
+//! directory or in the database, and prints the answer.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use dormouse::config::{AccessMode, Config};
@@ -11,6 +12,7 @@ use dormouse::edge::{Access, Authorizer, Pattern, Role, Verified, Verifier};
 use dormouse::model::{Address, Permission, Permissions};
 use dormouse::outbound::HttpClient;
 use dormouse::revocations::Revocations;
+use dormouse::store::postgres::Tables;
 
 use crate::print;
 
@@ -36,7 +38,7 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
         && let Some(reason) = revoked(&verified, known, &name)
     {
         print_permissions(Permissions::NONE)?;
-        return print::line(format_args!("  because {reason}, says {}", config.data.display()));
+        return print::line(format_args!("  because {reason}, says {}", kept_in(config)));
     }
     if let Some(url) = &config.identity.authorize
         && standing.mode == AccessMode::Granted
@@ -97,8 +99,23 @@ fn read_stdin() -> anyhow::Result<String> {
     Ok(token.to_owned())
 }
 
-/// The revocations in the data directory, or the reason why they are not known.
+/// The place of the revocations.
+fn kept_in(config: &Config) -> String {
+    match &config.store.url {
+        Some(url) => url.to_string(),
+        None => config.data.display().to_string(),
+    }
+}
+
+/// The revocations in the database or in the data directory, or the reason why they are not known.
 fn known_revocations(config: &Config) -> Result<Revocations, String> {
+    if let Some(settings) = dormouse::database(config).map_err(|error| error.to_string())? {
+        let table = Arc::new(Tables::new(&settings.target));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let read = runtime.block_on(Revocations::shared(table, false, None, config.identity.leeway));
+        return read.map_err(|error| error.to_string());
+    }
     let data = &config.data;
     if !data.is_dir() {
         return Err(format!("there is no data directory {}", data.display()));
@@ -116,7 +133,7 @@ fn revoked(verified: &Verified, revocations: &Revocations, room: &str) -> Option
 
 fn print_revocations(config: &Config, known: &Result<Revocations, String>) -> anyhow::Result<()> {
     match known {
-        Ok(_) => print::line(format_args!("  no revocation in {} concerns this token here", config.data.display())),
+        Ok(_) => print::line(format_args!("  no revocation in {} concerns this token here", kept_in(config))),
         Err(problem) => print::line(format_args!("  revocations were not looked at: {problem}")),
     }
 }

@@ -5,8 +5,9 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::greeting::{Greeting, Hello, Refusal, Welcome};
 use super::key::{NODE_NAME, Tls};
-use super::queue::{LinkBody, Queue};
+use super::queue::{AnyBody, LinkBody, Queue};
 use super::stream::{Receiver, Sender, Why};
 use super::wire::{self, Down, Up};
 use super::{Bounds, CONNECT_TIME, CONNECTION_WINDOW, STREAM_WINDOW};
@@ -29,6 +30,10 @@ pub(super) const REQUEST: &str = "/request";
 pub(super) const TELL: &str = "/tell";
 /// The path of the steps of a hand-over.
 pub(super) const PASS: &str = "/pass";
+/// The path of a part of the data of a user in a room.
+pub(super) const USER_DATA: &str = "/user-data";
+/// Before the paths of requests of operators.
+pub(super) const OPERATOR: &str = "/operator";
 
 /// The reason why a node was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +194,20 @@ impl Link {
     /// Takes a step of a hand-over, and waits for its answer.
     pub async fn pass(&self, passed: &wire::Passed) -> Result<bool, Unanswered> {
         self.ask(PASS, passed).await
+    }
+
+    /// Asks the node for a part of the data of a user in a room, or to erase one.
+    pub async fn user_data(&self, asked: &wire::UserDataAsked) -> Result<wire::UserDataAnswered, Unanswered> {
+        self.ask(USER_DATA, asked).await
+    }
+
+    /// Passes the request of an operator on, whose URI is a path and a query. The answer is passed back as it comes.
+    pub async fn operate(&self, request: Request<AnyBody>) -> Result<Response<Incoming>, Unanswered> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        parts.uri = format!("https://{NODE_NAME}{OPERATOR}{path}").parse().map_err(|_| Unanswered)?;
+        let request = Request::from_parts(parts, LinkBody::PassedOn(body));
+        self.requests.clone().send_request(request).await.map_err(|_| Unanswered)
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, message: &impl Serialize) -> Result<T, Unanswered> {

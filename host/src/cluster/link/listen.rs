@@ -16,10 +16,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::dial::{LINK, PASS, REQUEST, TELL};
+use super::dial::{LINK, OPERATOR, PASS, REQUEST, TELL, USER_DATA};
 use super::greeting::{Greeting, Hello};
 use super::key::Tls;
-use super::queue::{LinkBody, Queue};
+use super::queue::{AnyBody, LinkBody, Queue};
 use super::stream::{Receiver, Sender, Why};
 use super::wire::{self, Down, Up};
 use super::{Bounds, CONNECT_TIME, CONNECTION_WINDOW, STREAM_WINDOW};
@@ -52,6 +52,16 @@ pub trait Handler: Send + Sync + 'static {
     /// A node takes a step of the hand-over of a room to this one.
     fn passed(&self, _: NodeId, _: wire::Passed) -> Answers<bool> {
         Box::pin(async { false })
+    }
+
+    /// A node asks for a part of the data of a user in a room, or to erase one.
+    fn user_data(&self, _: NodeId, _: wire::UserDataAsked) -> Answers<wire::UserDataAnswered> {
+        Box::pin(async { Err(wire::NoUserData::NoAnswer(wire::NoAnswer::Elsewhere(None))) })
+    }
+
+    /// A node passes the request of an operator on.
+    fn operate(&self, _: NodeId, _: Request<Incoming>) -> Answers<Response<AnyBody>> {
+        Box::pin(async { status(StatusCode::NOT_IMPLEMENTED).map(|body| Box::pin(body) as AnyBody) })
     }
 }
 
@@ -157,8 +167,23 @@ impl Peer {
             REQUEST => self.respond(request, |peer, asked| self.handler.request(peer, asked)).await,
             TELL => self.respond(request, |peer, told| self.handler.told(peer, told)).await,
             PASS => self.respond(request, |peer, passed| self.handler.passed(peer, passed)).await,
+            USER_DATA => self.respond(request, |peer, asked| self.handler.user_data(peer, asked)).await,
+            path if path.starts_with(OPERATOR) => self.operate(request).await,
             _ => status(StatusCode::NOT_FOUND),
         }
+    }
+
+    /// Passes the request of an operator to the handler, with the URI that the operator gave.
+    async fn operate(&self, request: Request<Incoming>) -> Response<LinkBody> {
+        let Some(link) = self.link.get() else { return status(StatusCode::FORBIDDEN) };
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let Ok(uri) = path.strip_prefix(OPERATOR).unwrap_or_default().parse() else {
+            return status(StatusCode::BAD_REQUEST);
+        };
+        parts.uri = uri;
+        let answer = self.handler.operate(link.peer(), Request::from_parts(parts, body)).await;
+        answer.map(LinkBody::PassedOn)
     }
 
     async fn greet(&self, request: Request<Incoming>) -> Response<LinkBody> {

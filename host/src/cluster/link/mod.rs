@@ -28,6 +28,7 @@ pub use dial::{DialError, Link, Unanswered, dial};
 pub use greeting::{Greeting, HANDS_OVER, Refusal, VERSIONS, Versions};
 pub use key::{ClusterKey, KeyError, Tls};
 pub use listen::{Answers, Handler, Refusals, listen};
+pub use queue::AnyBody;
 pub use stream::{Cut, Receiver, Sender, Why};
 
 /// How links are watched and bounded. Tests have smaller values.

@@ -156,11 +156,15 @@ impl Queue {
     }
 }
 
+/// A body that a caller has made, and that links pass on as it is.
+pub type AnyBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
+
 /// The bodies of links and of requests on them.
 pub(super) enum LinkBody {
     Stream(Arc<Queue>),
     /// A body of one piece, absent once it was taken.
     Whole(Option<Bytes>),
+    PassedOn(AnyBody),
 }
 
 impl Body for LinkBody {
@@ -171,6 +175,7 @@ impl Body for LinkBody {
         let next = match self.get_mut() {
             LinkBody::Stream(queue) => queue.poll(context),
             LinkBody::Whole(bytes) => Poll::Ready(bytes.take()),
+            LinkBody::PassedOn(body) => return body.as_mut().poll_frame(context),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }

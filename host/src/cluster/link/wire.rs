@@ -296,6 +296,42 @@ pub enum Told {
 /// The answer to it: nothing, or the problem.
 pub type Taken = Result<(), String>;
 
+/// A part of the data of a user in a room, to export or to erase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDataAsked {
+    /// The namespace of the room.
+    pub namespace: String,
+    /// The name of the room.
+    pub name: String,
+    /// Whether it is erased.
+    pub erase: bool,
+    /// The id of the user.
+    pub user: String,
+    /// The `next` of the part before; absent for the first part.
+    pub after: Option<String>,
+}
+
+/// A part of the data of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserData {
+    /// It was exported: JSON texts, and where the next part begins.
+    Exported(Vec<String>, Option<String>),
+    /// It was erased: so many items, and where the next part begins.
+    Erased(u32, Option<String>),
+}
+
+/// Why there is no such part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoUserData {
+    /// The turn failed: the text for the operator.
+    Turn(String),
+    /// The room did not answer.
+    NoAnswer(NoAnswer),
+}
+
+/// The answer to [`UserDataAsked`].
+pub type UserDataAnswered = Result<UserData, NoUserData>;
+
 /// Bytes. The sequence of numbers that serde would make of a `Vec<u8>` costs a call for each.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Blob(pub Vec<u8>);

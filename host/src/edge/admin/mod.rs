@@ -10,6 +10,8 @@ mod credential;
 mod dashboard;
 mod deploys;
 mod download;
+mod elsewhere;
+mod nodes;
 mod outcome;
 mod overview;
 mod permits;
@@ -18,16 +20,19 @@ mod request;
 mod revocations;
 mod room_file;
 mod rooms;
+mod rooms_everywhere;
 mod routes;
 mod secret;
 mod sessions;
 mod sign_in;
 mod source;
 mod tail;
+mod tail_everywhere;
 mod usage;
 mod users;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -348,8 +353,10 @@ impl Admin {
     fn credential_ends(self: &Arc<Self>, request: &AdminRequest) -> impl Future<Output = ()> + use<> {
         let (admin, token, signed_in) = (self.clone(), request.token, request.signed_in.clone());
         let mut changed = self.credentials_changed.subscribe();
+        // The node that the operator asked looks after it.
+        let is_passed_on = request.via.is_some();
         async move {
-            loop {
+            while !is_passed_on {
                 let present = admin.present_token();
                 let is_valid = SecretHash::are_same(token.as_ref(), present.as_ref())
                     && signed_in.as_ref().is_none_or(|signed_in| admin.sessions.has(signed_in, present.as_ref()));
@@ -359,6 +366,7 @@ impl Admin {
                 // A session also ends by its time, and nobody tells of that.
                 let _ = clock::timeout(limits::ADMIN_CREDENTIAL_EVERY, changed.changed()).await;
             }
+            pending().await
         }
     }
 

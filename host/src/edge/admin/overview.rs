@@ -30,7 +30,7 @@ impl Admin {
         }
     }
 
-    fn sample(&self) -> Sample {
+    pub(super) fn sample(&self) -> Sample {
         let mut sample = Sample::now();
         sample.memory_bytes = self.edge.pressure.has_bytes();
         self.edge.rooms.sample(&mut sample);

@@ -35,6 +35,10 @@ const OPERATOR_CHARS: usize = 128;
 /// A request whose sender showed the token.
 pub(super) struct AdminRequest {
     pub(super) method: Method,
+    /// The path and the query as they came.
+    pub(super) uri: String,
+    /// The node that has passed it on; absent if the operator asks this one.
+    pub(super) via: Option<u64>,
     /// The decoded segments of the path; none for `/`.
     pub(super) segments: Vec<String>,
     /// The decoded parameters that no handler has taken yet.
@@ -74,6 +78,8 @@ impl AdminRequest {
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         Ok(AdminRequest {
+            uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned(),
+            via: None,
             method: parts.method,
             segments,
             query,

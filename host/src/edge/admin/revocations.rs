@@ -49,8 +49,8 @@ impl Admin {
                 let status = match error {
                     RevokeError::Name | RevokeError::Room(_) => StatusCode::BAD_REQUEST,
                     RevokeError::Full => StatusCode::INSUFFICIENT_STORAGE,
-                    RevokeError::NotKept(_) => {
-                        tracing::error!(%error, "a revocation is not on disk");
+                    RevokeError::NotKept(_) | RevokeError::NotShared(_) => {
+                        tracing::error!(%error, "a revocation is not on disk, or not in the database");
                         StatusCode::INTERNAL_SERVER_ERROR
                     }
                 };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
+use super::elsewhere::{OfNode, missing, uri};
 use super::request::{AdminRequest, bad};
+use super::rooms_everywhere::{PLACE, Page, merged};
 use crate::clock;
 use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
@@ -83,7 +85,38 @@ impl Admin {
             limit: request.limit(ROOMS.0, ROOMS.1)?,
         };
         request.no_more_parameters()?;
-        let rooms = self.edge.rooms.clone();
+        let Some(node) = self.cluster(&request) else {
+            let page = self.rooms_here(query, request.via.is_some()).await?;
+            return Ok(json_response(&json!({ "rooms": page.rooms, "next": page.next })));
+        };
+        let (order, awake, limit) = (query.order, query.awake, query.limit);
+        // A room that is asleep here may be awake elsewhere, so the merged list is filtered.
+        let query = RoomsQuery { awake: awake.filter(|awake| *awake), ..query };
+        let parameters = [
+            ("namespace", query.namespace.clone()),
+            ("prefix", Some(query.prefix.clone())),
+            ("awake", query.awake.map(|awake| awake.to_string())),
+            ("sort", Some(order.name().to_owned())),
+            ("after", query.after.clone()),
+            ("limit", Some(limit.to_string())),
+        ];
+        let uri = uri("/rooms", &parameters);
+        let nothing = Bytes::new();
+        let asked = self.ask_all(node, &request, &Method::GET, &uri, &nothing);
+        let (here, answers) = tokio::join!(self.rooms_here(query, true), asked);
+        let mut pages = vec![here?];
+        for OfNode { answer, .. } in &answers {
+            let Ok(answer) = answer else { continue };
+            let rooms = answer["rooms"].as_array().cloned().unwrap_or_default();
+            pages.push(Page { rooms, next: answer["next"].as_str().map(str::to_owned) });
+        }
+        let page = merged(order, pages, awake, limit);
+        Ok(json_response(&json!({ "rooms": page.rooms, "next": page.next, "missing": missing(&answers) })))
+    }
+
+    /// The rooms of a page as this node knows them, with their places in the order if another list is to have them.
+    async fn rooms_here(&self, query: RoomsQuery, with_places: bool) -> Result<Page, Refusal> {
+        let (rooms, order, node) = (self.edge.rooms.clone(), query.order, self.number());
         let read = tokio::task::spawn_blocking(move || rooms.page(&query)).await;
         let page = read.expect("reading reports its errors and does not panic").map_err(|error| match error {
             LookError::After => bad(error),
@@ -92,16 +125,27 @@ impl Admin {
         let rooms = page.rooms.iter().map(|room| {
             let mut listed = summary(&room.address, room.in_memory, &room.numbers);
             listed["awakeBecause"] = room.awake_because.iter().map(reason).collect();
+            if let Some(node) = node {
+                listed["node"] = room.in_memory.then_some(node).into();
+            }
+            if with_places {
+                listed[PLACE] = room.place(order).into();
+            }
             listed
         });
-        Ok(json_response(&json!({ "rooms": rooms.collect::<Vec<_>>(), "next": page.next })))
+        Ok(Page { rooms: rooms.collect(), next: page.next })
     }
 
     /// `GET /rooms/{namespace}/{name}`
     pub(super) async fn show_room(&self, address: &Address, request: AdminRequest) -> Result<Response<Body>, Refusal> {
         request.no_more_parameters()?;
         let details = self.edge.rooms.look(address).await.map_err(|error| unreadable(&error))?;
-        Ok(json_response(&shown(&details.ok_or_else(no_such_room)?)))
+        let details = details.ok_or_else(no_such_room)?;
+        let mut room = shown(&details);
+        if let Some(node) = self.number() {
+            room["node"] = details.in_memory.then_some(node).into();
+        }
+        Ok(json_response(&room))
     }
 
     /// `GET /rooms/{namespace}/{name}/storage`

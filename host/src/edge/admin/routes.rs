@@ -7,6 +7,7 @@ use hyper::{Method, Response, StatusCode};
 
 use super::Admin;
 use super::audit::audit_entries;
+use super::elsewhere::Passed;
 use super::request::AdminRequest;
 use crate::edge::http::health;
 use crate::edge::response::body::Body;
@@ -25,6 +26,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/erasures/{id}", "GET, HEAD, DELETE"),
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
+    ("/nodes", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
     ("/overview", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
@@ -92,10 +94,15 @@ impl Admin {
             ROUTES.iter().filter_map(|(path, allow)| Some((*path, *allow, matched(path, &request.segments)?)));
         let (path, allow, parameters) = found.next().ok_or_else(|| problem(StatusCode::NOT_FOUND, "nothing here"))?;
         let parameters = named(path, parameters, &mut request)?;
-        let method = match request.method.as_str() {
+        let method = match request.method.clone() {
             // hyper leaves the body out of the answer.
-            "HEAD" if allow.contains("HEAD") => "GET",
+            Method::HEAD if allow.contains("HEAD") => Method::GET,
             method => method,
+        };
+        let method = method.as_str();
+        let request = match self.pass_on(path, method, &parameters, request).await? {
+            Passed::Answered(answer) => return Ok(answer),
+            Passed::Here(request) => request,
         };
         match (path, method, &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
@@ -110,6 +117,7 @@ impl Admin {
             ("/metrics", "GET", []) => {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
             }
+            ("/nodes", "GET", []) => self.nodes(request).await,
             ("/openapi.json", "GET", []) => Ok(text(OPENAPI, "application/json")),
             ("/overview", "GET", []) => self.overview(request).await,
             ("/readyz", "GET", []) => Ok(health::readiness(&self.edge)),
@@ -144,8 +152,8 @@ impl Admin {
                 self.show_storage(&self.room(namespace, name)?, request).await
             }
             ("/tail", "GET", []) => self.tail(request),
-            ("/users", "GET", []) => self.list_users(request),
-            ("/users/{user}", "GET", [user]) => self.show_user(user, request),
+            ("/users", "GET", []) => self.list_users(request).await,
+            ("/users/{user}", "GET", [user]) => self.show_user(user, request).await,
             ("/users/{user}/disconnect", "POST", [user]) => self.disconnect_user(user, request).await,
             ("/users/{user}/erase", "POST", [user]) => self.erase_user(user, request).await,
             ("/users/{user}/export", "GET", [user]) => self.export_user(user, request).await,

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use hyper::header::{self, HeaderValue};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::Admin;
 use super::request::{AdminRequest, bad};
+use super::tail_everywhere::{follow_others, with_node};
 use crate::clock;
 use crate::edge::drain::begun;
 use crate::edge::response::body::Body;
@@ -34,6 +36,10 @@ const GATHER_FOR: Duration = Duration::from_millis(20);
 /// The body of a tail.
 struct TailBody {
     tail: Tail,
+    /// The number of this node, for its lines; absent without a cluster.
+    node: Option<u64>,
+    /// Lines of other nodes.
+    others: Option<mpsc::Receiver<Bytes>>,
     /// Lines gather until this resolves, or until the queue is half full; absent if the next line is sent at once.
     gathering: Option<Pin<Box<Sleep>>>,
     alarm: Pin<Box<Sleep>>,
@@ -62,6 +68,7 @@ impl Admin {
             (None, None, Some(user)) => TailOf::User(user),
             _ => return Err(bad("give one of `room`, `namespace` and `user`")),
         };
+        let others = self.cluster(&request).map(|node| follow_others(node.clone(), &request));
         let tail = self.edge.rooms.tail(of).map_err(|error| overloaded(&error.to_string()))?;
         let mut draining = self.edge.draining.subscribe();
         let credential_ends = Box::pin(self.credential_ends(&request));
@@ -69,6 +76,8 @@ impl Admin {
         let (ended, reset) = (watcher.clone(), watcher);
         let body = TailBody {
             tail,
+            node: self.number().filter(|_| request.via.is_none()),
+            others,
             gathering: None,
             input_ended: ended.map(|watcher| Box::pin(async move { watcher.input_ended().await }) as Moment),
             reset: Box::pin(async move {
@@ -106,6 +115,15 @@ impl TailBody {
             && let Poll::Ready(line) = self.tail.poll_next(context)
         {
             write_line(&mut piece, &line);
+        }
+        if let Some(node) = self.node {
+            piece = with_node(node, &piece).into();
+        }
+        while piece.len() < PIECE_BYTES
+            && let Some(others) = &mut self.others
+            && let Poll::Ready(Some(lines)) = others.poll_recv(context)
+        {
+            piece.extend_from_slice(&lines);
         }
         piece
     }

@@ -176,7 +176,10 @@ where
     let paid = paid.map_err(|turned_away| over_limit(turned_away.into()))?;
     traced::begin(edge, &request, peer.is_proxy(), &mut context.span);
 
-    // 12. The identity.
+    // 12. The identity. A server that may have missed a revocation lets nobody in.
+    if !edge.revocations.are_current() {
+        return Err(overloaded("the server does not know now what was revoked").into());
+    }
     let bearer = identify(edge, &request, origin).map_err(|invalid| unauthorized(&invalid.0))?;
     let bearer = acting::apply(request.headers(), bearer)?;
     if let (Some(bearer), Some(address)) = (&bearer, paid)

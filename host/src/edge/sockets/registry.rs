@@ -213,13 +213,22 @@ impl SocketRegistry {
         self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
 
-    fn close_if_revoked(&self, open: &Open) {
+    /// Closes the sockets whose tokens or users are revoked, and returns how many they are.
+    pub(in crate::edge) fn close_revoked(&self) -> usize {
+        self.open.lock().values().filter(|open| self.close_if_revoked(open)).count()
+    }
+
+    /// Returns whether it was closed.
+    fn close_if_revoked(&self, open: &Open) -> bool {
         let id = open.token.subject.id();
         if self.revocations.hold(id, open.token.issued_at, open.token.id.as_deref()) {
             CloseReason::Revoked.end(&*open.client);
         } else if [&*open.user.id, id].iter().any(|id| self.revocations.hold_member(id, &open.room)) {
             CloseReason::SentOut.end(&*open.client);
+        } else {
+            return false;
         }
+        true
     }
 }
 

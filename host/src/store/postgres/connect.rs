@@ -33,6 +33,8 @@ pub enum Purpose {
     Reader,
     /// The beats of a node, and those of others.
     Beats,
+    /// Revocations, usage, and the owners of rooms.
+    Tables,
 }
 
 /// A connection to the server that takes writes. A task on the runtime drives it, and closes it when this is dropped.
@@ -160,6 +162,7 @@ impl Purpose {
             Purpose::Setup => "dormouse setup",
             Purpose::Reader => "dormouse reader",
             Purpose::Beats => "dormouse beats",
+            Purpose::Tables => "dormouse tables",
         }
     }
 
@@ -168,7 +171,7 @@ impl Purpose {
         match self {
             // Less than the time limit of a lane, so that a statement that waits for a row has a known end. A node that
             // was paused in the middle of a transaction must not block other nodes.
-            Purpose::Lane | Purpose::Claims => {
+            Purpose::Lane | Purpose::Claims | Purpose::Tables => {
                 [("statement_timeout", "4s"), ("idle_in_transaction_session_timeout", "2s")]
             }
             // Another node may be migrating the schema.
@@ -185,7 +188,7 @@ impl Purpose {
         let plans: &[_] = match self {
             Purpose::Lane | Purpose::Claims => &CONDITIONS_ONLY,
             Purpose::Reader => &IN_ORDER,
-            Purpose::Setup | Purpose::Beats => &[],
+            Purpose::Setup | Purpose::Beats | Purpose::Tables => &[],
         };
         OPTIONS.into_iter().chain(self.time_limits()).chain(plans.iter().copied())
     }

@@ -23,15 +23,17 @@ mod reader;
 mod round;
 mod schema;
 pub mod sql;
+mod tables;
 mod target;
 mod tls;
 
 pub use connect::{ConnectError, Connection, HostFailure, Purpose, connect};
-pub use driver::Settings;
+pub use driver::{BeforeJoin, MayJoin, Settings, compare_key};
 pub use lane::{ClaimedRow, Executed, Lane, WriteError};
 pub(super) use moving::places;
 pub use promises::{Promises, Refused, Sentence, promises};
 pub use reader::PostgresReader;
 pub use round::{Contents, RowId};
 pub use schema::{Schema, SchemaError, new_node, new_room, prepare};
+pub use tables::{Exchange, Exchanged, Tables, TablesError};
 pub use target::{Secrets, Target, TargetError};

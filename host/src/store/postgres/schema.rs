@@ -10,8 +10,12 @@ use crate::store::incarnation::Incarnation;
 use crate::store::records;
 
 /// Each step makes the next version. Steps never change once they are released.
-const STEPS: [&str; 3] =
-    [include_str!("sql/schema_1.sql"), include_str!("sql/schema_2.sql"), include_str!("sql/schema_4.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("sql/schema_1.sql"),
+    include_str!("sql/schema_2.sql"),
+    include_str!("sql/schema_3.sql"),
+    include_str!("sql/schema_4.sql"),
+];
 
 /// The version that this program knows.
 pub(super) const VERSION: usize = STEPS.len();

@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod deploy;
+pub(crate) mod nodes;
 mod personal_data;
 pub(crate) mod progress;
 pub(crate) mod revocations;

@@ -98,12 +98,13 @@ impl Whom {
             let answer =
                 whole(client.send(method, &path(&["revocations"], &[]), body.to_string().into()).await?).await?;
             self.admin().print(&answer, |answer| print::line(say(&name, answer)))?;
-            let missing = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let missing = missing.map(table::shown).collect::<Vec<_>>();
-            if !missing.is_empty() {
-                bail!("these nodes may not know of it, so repeat the command: {}", missing.join(", "));
+            match table::missing(&answer) {
+                Some(missing) => bail!(
+                    "these nodes may not know of it yet; they read it from the database before they let anybody in: \
+                     {missing}. Repeat the command to know that they have"
+                ),
+                None => Ok(()),
             }
-            Ok(())
         })
     }
 }

@@ -248,26 +248,31 @@ fn list(args: &List) -> anyhow::Result<()> {
         let parameters = [namespace, ("prefix", args.prefix.clone()), ("awake", awake), ("sort", sort), limit, after];
         let answer = client.get(&path(&["rooms"], &parameters)).await?;
         args.admin.print(&answer, |answer| {
+            let is_cluster = answer["missing"].is_array();
             let row = |room: &Value| {
                 let state = match (room["awake"].as_bool(), room["inMemory"].as_bool()) {
                     (Some(true), _) => "awake",
                     (_, Some(true)) => "asleep",
                     _ => "on disk",
                 };
-                vec![
-                    text(room, "room"),
-                    state.into(),
+                let mut columns = vec![text(room, "room"), state.into()];
+                columns.extend(is_cluster.then(|| text(room, "node")));
+                columns.extend([
                     text(room, "sockets"),
                     rate(&room["messagesPerSecond"]),
                     percent(&room["cpuShare"]),
                     size(&room["memoryBytes"]),
                     size(&room["storageBytes"]),
                     ago(&room["lastEventAt"]),
-                ]
+                ]);
+                columns
             };
             let rows = answer["rooms"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
-            let heading = ["ROOM", "STATE", "SOCKETS", "MSG/S", "CPU", "MEMORY", "STORAGE", "LAST EVENT"];
+            let mut heading = vec!["ROOM", "STATE"];
+            heading.extend(is_cluster.then_some("NODE"));
+            heading.extend(["SOCKETS", "MSG/S", "CPU", "MEMORY", "STORAGE", "LAST EVENT"]);
             table::print_table(&heading, &rows)?;
+            table::print_missing(answer)?;
             print_next(answer)
         })
     })
@@ -299,9 +304,10 @@ fn print_room(room: &Value) -> anyhow::Result<()> {
         true => format!("{} or more entries", text(room, "entries")),
         false => count_of(room, "entries", "entry"),
     };
+    let node = room["node"].as_u64().map(|node| format!(", at node {node}")).unwrap_or_default();
     let facts = [
         ("room", text(room, "room")),
-        ("state", state),
+        ("state", format!("{state}{node}")),
         ("component", format!("{}, contract {}", text(room, "component"), text(room, "contract"))),
         ("version", text(room, "version")),
         ("storage", format!("{} in {entries}", size(&room["storageBytes"]))),

@@ -28,6 +28,22 @@ pub(super) fn closed_sockets(answer: &Value) -> String {
     format!("{} {} closed", count_of(answer, "closed", "socket"), if is_one { "is" } else { "are" })
 }
 
+/// The nodes of a cluster that did not answer, as a list; absent if all of them did.
+pub(super) fn missing(answer: &Value) -> Option<String> {
+    let missing = answer["missing"].as_array()?.iter().filter_map(Value::as_str).map(shown).collect::<Vec<_>>();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Says which nodes of a cluster are not in an answer.
+pub(super) fn print_missing(answer: &Value) -> anyhow::Result<()> {
+    match missing(answer) {
+        Some(missing) => {
+            print::line(format_args!("These nodes did not answer, and what they have is not here: {missing}"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A name as a terminal may show it: characters that could mislead are escaped.
 pub(crate) fn shown(text: &str) -> String {
     let escaped = |char: char| if may_mislead(char) { char.escape_unicode().collect() } else { char.to_string() };

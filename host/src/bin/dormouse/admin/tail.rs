@@ -101,6 +101,10 @@ fn for_people(line: &Value) -> String {
             )
         }
         "log" => format!("{}: {}", text(line, "level"), text(line, "line")),
+        "node" => {
+            let node = format!("node {} ({})", text(line, "node"), text(line, "address"));
+            return format!("… {node} is not followed now: {}", text(line, "notFollowed"));
+        }
         "lost" => return format!("… {} lost: this reader was too slow", count_of(line, "lines", "line")),
         _ => return line.to_string(),
     };

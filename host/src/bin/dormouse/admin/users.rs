@@ -1,5 +1,6 @@
 //! `dormouse users`: who is connected, an end to it, and the data of a user in all rooms.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -79,6 +80,7 @@ pub(crate) fn run(args: &Users) -> anyhow::Result<()> {
                 let row = |user: &Value| ["user", "userName", "sockets", "rooms"].map(|key| text(user, key)).to_vec();
                 let rows = answer["users"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
                 table::print_table(&["USER", "NAME", "SOCKETS", "ROOMS"], &rows)?;
+                table::print_missing(answer)?;
                 print_next(answer)
             })
         }),
@@ -96,6 +98,7 @@ pub(crate) fn run(args: &Users) -> anyhow::Result<()> {
                 };
                 let rows = answer["clients"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
                 table::print_table(&["ROOM", "KIND", "CONNECTED", "QUEUED", "SERVICE"], &rows)?;
+                table::print_missing(answer)?;
                 let (shown, count) = (rows.len() as u64, answer["sockets"].as_u64().unwrap_or_default());
                 if count > shown { print::line(format_args!("and {} more", count - shown)) } else { Ok(()) }
             })
@@ -104,7 +107,11 @@ pub(crate) fn run(args: &Users) -> anyhow::Result<()> {
             let body = args.room.as_ref().map(|room| json!({ "room": room }).to_string()).unwrap_or_default();
             let to = path(&["users", &args.user, "disconnect"], &[]);
             let answer = whole(client.send(Method::POST, &to, body.into()).await?).await?;
-            args.admin.print(&answer, |answer| print::line(table::closed_sockets(answer)))
+            args.admin.print(&answer, |answer| print::line(table::closed_sockets(answer)))?;
+            match table::missing(&answer) {
+                Some(missing) => bail!("these nodes did not answer, and the user may be connected there: {missing}"),
+                None => Ok(()),
+            }
         }),
     }
 }

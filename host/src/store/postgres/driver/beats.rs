@@ -83,20 +83,7 @@ impl Beating {
         let write = "UPDATE dormouse.nodes SET cluster_key = $2 WHERE id = $1";
         let written = connection.client().execute(write, &[&me, &&key[..]]).await;
         written.map_err(|error| describe(&error))?;
-        let read = "SELECT id, beat, address FROM dormouse.nodes WHERE id <> $1 AND cluster_key <> $2";
-        let strangers = async || {
-            let rows = connection.client().query(read, &[&me, &&key[..]]).await.map_err(|error| describe(&error))?;
-            let row = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, String>(2));
-            Ok::<_, String>(rows.iter().map(row).collect::<Vec<_>>())
-        };
-        let before = strangers().await?;
-        if before.is_empty() {
-            return Ok(None);
-        }
-        // Rows of dead nodes stay for a while.
-        clock::sleep(EVERY * STRANGER_BEATS).await;
-        let lives = |(id, beat, _): &(i64, i64, String)| !before.iter().any(|(old, was, _)| (old, was) == (id, beat));
-        Ok(strangers().await?.into_iter().find(lives).map(|(.., address)| address))
+        other_key(connection, key).await
     }
 
     /// Goes on in a task. Readings become events.
@@ -192,4 +179,31 @@ impl Beats {
             let _ = clock::timeout(LEAVE_TIME, is_done).await;
         }
     }
+}
+
+/// The address of a node that lives with another key of the cluster.
+async fn other_key(connection: &Connection, key: &[u8; 32]) -> Result<Option<String>, String> {
+    let read = "SELECT id, beat, address FROM dormouse.nodes WHERE cluster_key <> $1";
+    let strangers = async || {
+        let rows = connection.client().query(read, &[&&key[..]]).await.map_err(|error| describe(&error))?;
+        let row = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, String>(2));
+        Ok::<_, String>(rows.iter().map(row).collect::<Vec<_>>())
+    };
+    let before = strangers().await?;
+    if before.is_empty() {
+        return Ok(None);
+    }
+    // Rows of dead nodes stay for a while.
+    clock::sleep(EVERY * STRANGER_BEATS).await;
+    let lives = |(id, beat, _): &(i64, i64, String)| !before.iter().any(|(old, was, _)| (old, was) == (id, beat));
+    Ok(strangers().await?.into_iter().find(lives).map(|(.., address)| address))
+}
+
+/// Compares the key of a cluster with those of the nodes that live, without joining them. Returns the address of one that
+/// has another key; absent too if the database has no nodes yet.
+pub async fn compare_key(connection: &Connection, key: &[u8; 32]) -> Result<Option<String>, String> {
+    let query = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('dormouse.nodes') \
+                 AND attname = 'cluster_key')";
+    let has_keys = connection.client().query_one(query, &[]).await.map_err(|error| describe(&error))?;
+    if has_keys.get(0) { other_key(connection, key).await } else { Ok(None) }
 }

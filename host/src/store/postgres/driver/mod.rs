@@ -47,12 +47,13 @@ use crate::store::error::{CommitError, NotOpened, unreadable};
 use crate::store::local::LocalEngine;
 use crate::store::membership::Membership;
 use crate::store::owner::Owner;
-use crate::store::postgres::{PostgresReader, Target};
+use crate::store::postgres::{PostgresReader, Tables, Target};
 use crate::store::records;
 use crate::store::truth::{Opened, Opening, TenureListener, Truth, Waits};
 
+pub use beats::compare_key;
 pub(super) use only::{Hold, NotOnly, Only};
-pub use start::Settings;
+pub use start::{BeforeJoin, MayJoin, Settings};
 pub(in crate::store) use start::{Started, start};
 
 /// The truth in a database.
@@ -62,6 +63,7 @@ pub(in crate::store) struct PostgresTruth {
     cache: Cache,
     reader: PostgresReader,
     target: Target,
+    tables: Tables,
     /// Absent if this is the only server.
     membership: Option<Membership>,
     thread: Lock<Option<JoinHandle<()>>>,
@@ -182,6 +184,10 @@ impl Truth for PostgresTruth {
 
     fn membership(&self) -> Option<Membership> {
         self.membership.clone()
+    }
+
+    fn tables(&self) -> Option<Tables> {
+        Some(self.tables.clone())
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -12,7 +12,7 @@ use super::beats::Beats;
 use crate::clock;
 use crate::cluster::members::{Life, Members, Row};
 use crate::cluster::ownership::{NodeId, RoomId};
-use crate::store::membership::{Hint, Step};
+use crate::store::membership::{Hint, Reading, Step};
 
 /// The nodes of the cluster.
 pub(super) struct Nodes {
@@ -21,24 +21,28 @@ pub(super) struct Nodes {
     began: Instant,
     living: watch::Sender<Arc<[Row]>>,
     steps: Sender<Step>,
+    reading: watch::Sender<Reading>,
     /// Rooms whose owner was unknown when they were claimed.
     pub(super) undecided: Vec<RoomId>,
     pub(super) is_leaving: bool,
 }
 
+/// The nodes, as other threads see them.
+pub(super) struct Watched {
+    pub(super) living: watch::Receiver<Arc<[Row]>>,
+    pub(super) reading: watch::Receiver<Reading>,
+}
+
 impl Nodes {
     /// The nodes of the first reading.
-    pub(super) fn new(
-        me: NodeId,
-        beats: Beats,
-        rows: Vec<Row>,
-        steps: Sender<Step>,
-    ) -> (Self, watch::Receiver<Arc<[Row]>>) {
-        let (living, seen) = watch::channel(Arc::from([]));
+    pub(super) fn new(me: NodeId, beats: Beats, rows: Vec<Row>, steps: Sender<Step>) -> (Self, Watched) {
+        let (living, reading) = (watch::Sender::new(Arc::from([])), watch::Sender::default());
+        let watched = Watched { living: living.subscribe(), reading: reading.subscribe() };
         let (members, began) = (Members::new(me), clock::monotonic());
-        let mut nodes = Nodes { members, beats, began, living, steps, undecided: Vec::new(), is_leaving: false };
+        let undecided = Vec::new();
+        let mut nodes = Nodes { members, beats, began, living, steps, reading, undecided, is_leaving: false };
         nodes.read(rows, began);
-        (nodes, seen)
+        (nodes, watched)
     }
 
     /// Takes a reading. True if the dead nodes may be others now.
@@ -51,6 +55,7 @@ impl Nodes {
         if is_news {
             self.publish();
         }
+        self.reading.send_replace(Reading { nodes: self.members.seen().collect(), at: now, read_at: Some(at) });
         is_news
     }
 
@@ -87,9 +92,10 @@ impl Nodes {
         for row in living.iter().filter(|row| !before.contains(&row.node)) {
             tracing::info!(node = row.node.0, address = row.address, "a node of the cluster lives");
         }
-        for node in before.difference(&now) {
+        for row in self.living.borrow().iter().filter(|row| !now.contains(&row.node)) {
             tracing::warn!(
-                node = node.0,
+                node = row.node.0,
+                address = row.address,
                 "a node of the cluster has ended, or does not answer; its rooms may be claimed"
             );
         }

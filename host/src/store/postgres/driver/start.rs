@@ -1,14 +1,15 @@
 //! Starts the driver: it connects, checks what the database promises, makes the schema, takes the lock of the only
 //! server, opens the cache, and starts the thread. Nothing is changed before the database was checked.
 
+use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::PostgresTruth;
@@ -16,13 +17,12 @@ use super::beats::Beating;
 use super::cache::Cache;
 use super::cache_files;
 use super::links::{Dial, Event, Links};
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Watched};
 use super::only::{Hold, NotOnly, Only};
 use super::presence::Presence;
 use super::queue::Request;
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::cluster::members::Row;
 use crate::cluster::ownership::{Config, LaneId, NodeId, Owner, RoomId};
 use crate::lock::Lock;
 use crate::store::error::OpenError;
@@ -33,7 +33,9 @@ use crate::store::postgres::failure::describe;
 use crate::store::postgres::neighbours;
 use crate::store::postgres::places;
 use crate::store::postgres::schema::VERSION;
-use crate::store::postgres::{Connection, Lane, PostgresReader, Purpose, Target, connect, new_node, prepare, promises};
+use crate::store::postgres::{
+    Connection, Lane, PostgresReader, Purpose, Tables, Target, connect, new_node, prepare, promises,
+};
 
 /// Events of connections that wait for the thread. Each connection has one or two.
 const EVENTS: usize = 1_024;
@@ -70,6 +72,21 @@ pub struct Settings {
     /// The oldest and the newest version of the links that this program speaks. A node is refused while another one
     /// lives that speaks none of them.
     pub links: (u32, u32),
+    /// Asked before this node joins its cluster.
+    pub before_join: Option<BeforeJoin>,
+}
+
+/// Decides whether a node may join its cluster, by its number and the name of the store. The error is for the operator.
+#[derive(Clone)]
+pub struct BeforeJoin(pub Arc<dyn Fn(NodeId, String) -> MayJoin + Send + Sync>);
+
+/// The decision, which may take a while.
+pub type MayJoin = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+impl fmt::Debug for BeforeJoin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BeforeJoin")
+    }
 }
 
 /// A driver that has started.
@@ -85,7 +102,7 @@ struct Ready {
     cache: Cache,
     node: NodeId,
     /// The name of the store, and the nodes that live; absent if this is the only server.
-    cluster: Option<(String, watch::Receiver<Arc<[Row]>>, Receiver<Step>)>,
+    cluster: Option<(String, Watched, Receiver<Step>)>,
 }
 
 /// Starts the driver, with its cache in `data`. It blocks.
@@ -121,13 +138,14 @@ pub(in crate::store) fn start(data: &Path, options: &StoreOptions, settings: &Se
     let reader = PostgresReader::connect(&settings.target).map_err(database)?;
     let local = LocalEngine::new(cache.0.clone());
     let (target, thread) = (settings.target.clone(), Lock::new(Some(thread)));
-    let membership = cluster.map(|(store, living, steps)| {
+    let membership = cluster.map(|(store, Watched { living, reading }, steps)| {
         let shared = shared.clone();
         // After the end nothing has to be told.
         let tell = Arc::new(move |hint| drop(shared.queue.push(Request::Hint(hint))));
-        Membership::new(node, &store, living, tell, steps)
+        Membership::new(node, &store, living, reading, tell, steps)
     });
-    let truth = PostgresTruth { shared, local: local.clone(), cache, reader, target, membership, thread };
+    let tables = Tables::new(&target);
+    let truth = PostgresTruth { shared, local: local.clone(), cache, reader, target, tables, membership, thread };
     Ok(Started { truth, local, node })
 }
 
@@ -162,6 +180,9 @@ async fn open(
     })?;
     check_place(&setup).await?;
     let me = new_node(&setup).await.map_err(database)?;
+    if let Some(BeforeJoin(may_join)) = &settings.before_join {
+        may_join(me, schema.store.clone()).await.map_err(OpenError::NoNode)?;
+    }
     let joined = match &settings.node_address {
         Some(address) => Some(Beating::join(target, me, address, settings.cluster_key).await.map_err(database)?),
         None => None,
@@ -177,9 +198,9 @@ async fn open(
     if !schema.is_new && cache_files::is_new(data) {
         tracing::warn!(
             data = %data.display(),
-            "the rooms were served with another data directory before. What that has of revocations, erasures of users, \
-             deployed components and the audit log is not in this one: copy revocations.json, erasures.json, audit.log \
-             and deployed from there or from a copy, else revoked users and tokens are let in again"
+            "the rooms were served with another data directory before. What that has of erasures of users, deployed \
+             components and the audit log is not in this one: copy erasures.json, audit.log and deployed from there or \
+             from a copy, also revocations.json if an earlier release has written one"
         );
     }
     let cache = cache_files::open(data, &schema.store, cache_bytes)?;
