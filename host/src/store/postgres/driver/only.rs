@@ -27,8 +27,10 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// How often the connection is tried while nothing else may ask the database.
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// The time for its answer.
+/// The time for its answer. After it the connection is given up, and the lock with it.
 const PING_TIME: Duration = Duration::from_secs(5);
+/// An answer that takes longer is news: nothing else may ask a database that hangs.
+const PING_IS_LATE: Duration = Duration::from_secs(2);
 
 /// The database notices a client that is gone after about 10 s.
 const SESSION: &str = "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
@@ -100,7 +102,7 @@ impl Only {
         loop {
             clock::sleep(PING_EVERY).await;
             let event = match &only {
-                Some(Only(connection)) => match ping(connection).await {
+                Some(Only(connection)) => match ping(connection, &events).await {
                     Ok(standbys) => Event::Standbys(standbys),
                     Err(problem) => {
                         only = None;
@@ -127,10 +129,20 @@ impl Only {
     }
 }
 
-async fn ping(connection: &Connection) -> Result<i64, String> {
+/// Asks the database something. Tells the driver if that takes long.
+async fn ping(connection: &Connection, events: &Sender<Event>) -> Result<i64, String> {
     let query =
         "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')";
-    let asked = clock::timeout(PING_TIME, connection.client().query_one(query, &[])).await;
+    let asked = clock::timeout(PING_TIME, connection.client().query_one(query, &[]));
+    let mut asked = std::pin::pin!(asked);
+    let asked = match clock::timeout(PING_IS_LATE, asked.as_mut()).await {
+        Ok(asked) => asked,
+        Err(_) => {
+            // The driver has ended if nothing receives it.
+            let _ = events.send(Event::Away("no answer".into())).await;
+            asked.await
+        }
+    };
     match asked {
         Ok(Ok(row)) => Ok(row.get(0)),
         Ok(Err(error)) => Err(describe(&error)),

@@ -9,6 +9,8 @@ use crate::clock;
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     patience: Duration,
+    /// When it has last answered.
+    answered_at: Instant,
     /// Since when it has not answered, and why.
     away: Option<(Instant, String)>,
     has_given_up: bool,
@@ -27,12 +29,14 @@ pub(super) enum Standing {
 
 impl Presence {
     pub(super) fn new(patience: Duration) -> Self {
-        Presence { patience, away: None, has_given_up: false, standing: Standing::Alone }
+        let answered_at = clock::monotonic();
+        Presence { patience, answered_at, away: None, has_given_up: false, standing: Standing::Alone }
     }
 
     /// A statement has an answer, or there is a new connection. True if it was away for so long that this is news.
     pub(super) fn present(&mut self) -> bool {
         self.has_given_up = false;
+        self.answered_at = clock::monotonic();
         self.away.take().is_some_and(|(since, _)| clock::since(since) > Duration::from_secs(1))
     }
 
@@ -42,7 +46,8 @@ impl Presence {
             Some((_, known)) => *known = problem,
             None => {
                 tracing::warn!(%problem, "the database does not answer; rooms wait for it");
-                self.away = Some((clock::monotonic(), problem));
+                // A statement without an answer is noticed late.
+                self.away = Some((self.answered_at, problem));
             }
         }
     }
@@ -79,5 +84,26 @@ impl Presence {
     pub(super) fn away_for(&self, time: Duration) -> Option<String> {
         let (_, problem) = self.away.as_ref().filter(|(since, _)| clock::since(*since) >= time)?;
         Some(problem.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_away_since_it_has_last_answered() {
+        let second = Duration::from_secs(1);
+        let mut presence = Presence::new(Duration::from_secs(60));
+        presence.present();
+        presence.answered_at = clock::monotonic().checked_sub(4 * second).expect("this machine runs for longer");
+        presence.away("no answer".into());
+        assert_eq!(presence.away_for(4 * second).as_deref(), Some("no answer"));
+        assert_eq!(presence.away_for(6 * second), None);
+        presence.away("still no answer".into());
+        assert_eq!(presence.away_for(4 * second).as_deref(), Some("still no answer"), "the time goes on");
+        assert!(presence.present(), "it is news that it answers");
+        presence.away("no answer".into());
+        assert_eq!(presence.away_for(second), None);
     }
 }
