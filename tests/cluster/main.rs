@@ -27,6 +27,7 @@ mod handing_over;
 mod killing;
 mod leaving;
 mod linking;
+mod metering;
 mod nodes;
 mod operating;
 mod pausing;

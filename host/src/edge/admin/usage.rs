@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -77,6 +77,10 @@ impl Admin {
     /// Answers with a page of usage.
     pub(super) async fn usage(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
         let (query, format) = read_query(&mut request)?;
+        if let Some(node) = self.cluster(&request) {
+            // Each node stores what it has counted before it answers. One that does not answer stores it within a minute.
+            self.ask_all(node, &request, &Method::GET, "/usage?by=namespace&limit=1", &Bytes::new()).await;
+        }
         let page = self.edge.rooms.usage(query.clone()).await.map_err(unreadable)?;
         Ok(match format {
             Format::Json => json_response(&as_json(&query, &page)),

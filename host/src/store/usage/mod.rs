@@ -12,6 +12,10 @@
 //! | 8 `a` epoch | when this start of the store last wrote: its sleeping rooms and its sockets ended then |
 //! | 8 `h` hour by subject | amounts of one hour |
 //! | 8 `l` by subject | levels: epoch, since when, bytes, rooms asleep, sockets |
+//! | 8 `o` by subject epoch | levels of one server, where several share the store: the same without bytes |
+//!
+//! Where several servers share the store, each has its own rooms asleep and its own sockets: they end with that server.
+//! Amounts of an hour and bytes are of all of them, so a record is changed only if it is as the server has read it.
 //!
 //! `by` is one byte for rooms, namespaces or users. A room is its namespace, 0 and its name; the rest of a namespace
 //! has an empty name, and the rest of the users an empty id. Values are numbers in LEB128; missing ones are 0.
@@ -35,6 +39,7 @@ const KIND: u8 = 8;
 const ALIVE: u8 = b'a';
 const HOURS: u8 = b'h';
 const LEVELS: u8 = b'l';
+const OWN: u8 = b'o';
 
 /// How long hours are kept: a month, and some days to send its bill.
 pub const KEPT_HOURS: Hour = 35 * 24;
@@ -129,6 +134,44 @@ fn level_prefix(by: UsageBy) -> Bytes {
     Bytes::copy_from_slice(&[KIND, LEVELS, by_byte(by)])
 }
 
+/// The beginning of all levels of servers, of one kind of subject.
+fn own_prefix(by: UsageBy) -> Bytes {
+    Bytes::copy_from_slice(&[KIND, OWN, by_byte(by)])
+}
+
+/// The key of the levels of one server. The subject has an end, so that no key of another subject is between them.
+fn own_key(by: UsageBy, subject: &[u8], epoch: u64) -> Bytes {
+    let mut key = BytesMut::from(&own_prefix(by)[..]);
+    key.put_slice(&ended_subject(subject));
+    key.put_u64(epoch);
+    key.freeze()
+}
+
+/// A subject with an end: each zero byte gets another byte behind it, so two of them are the end. The order stays.
+fn ended_subject(subject: &[u8]) -> Vec<u8> {
+    [escaped(subject), vec![0, 0]].concat()
+}
+
+fn escaped(subject: &[u8]) -> Vec<u8> {
+    let escaped =
+        subject.iter().flat_map(|byte| if *byte == 0 { &[0, u8::MAX][..] } else { std::slice::from_ref(byte) });
+    escaped.copied().collect()
+}
+
+/// The subject and the epoch of a key of [`own_key`], without its prefix.
+fn read_own(rest: &[u8]) -> Option<(Bytes, u64)> {
+    let (subject, epoch) = rest.split_last_chunk::<8>()?;
+    let mut subject = subject.strip_suffix(&[0, 0])?.iter().copied();
+    let mut plain = Vec::with_capacity(rest.len());
+    while let Some(byte) = subject.next() {
+        plain.push(byte);
+        if byte == 0 && subject.next() != Some(u8::MAX) {
+            return None;
+        }
+    }
+    Some((plain.into(), u64::from_be_bytes(*epoch)))
+}
+
 fn with_subject(prefix: &[u8], subject: &[u8]) -> Bytes {
     [prefix, subject].concat().into()
 }
@@ -219,6 +262,17 @@ fn ended(disk: &dyn StorageReader, epoch: u64, levels: &Levels) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_of_servers_keep_the_order_of_their_subjects() {
+        let subjects: [&[u8]; 8] = [b"", b"\0", b"\0\0", b"R\0", b"R\0a", b"a", b"a\0", b"ab"];
+        let keys = subjects.map(|subject| [1, u64::MAX].map(|epoch| own_key(UsageBy::User, subject, epoch)));
+        assert!(keys.as_flattened().is_sorted(), "{keys:?}");
+        for (subject, keys) in subjects.iter().zip(&keys) {
+            let read = keys.each_ref().map(|key| read_own(&key[3..]).unwrap());
+            assert_eq!(read, [1, u64::MAX].map(|epoch| (Bytes::copy_from_slice(subject), epoch)));
+        }
+    }
 
     #[test]
     fn numbers_are_read_back_and_missing_ones_are_zero() {

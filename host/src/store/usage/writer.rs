@@ -2,17 +2,22 @@
 //! the levels of a process that was killed, and removes old hours.
 //!
 //! The background task of `room` owns the one writer, and calls it on a thread that may block.
+//!
+//! Where several servers share the store, a commit changes its records only if they are as they were read, and is merged
+//! anew if they are not. One of its records has a number that no other commit has, so one without an answer is known by it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use super::{
-    ALIVE, HOURS, KEPT_HOURS, KIND, LEVELS, Levels, alive_key, beginning_with, by_of, ended, hour_prefix, level_prefix,
-    levels_value, numbers, read_levels, read_usage, usage_value, with_subject,
+    ALIVE, HOURS, KEPT_HOURS, KIND, LEVELS, Levels, OWN, alive_key, beginning_with, by_of, ended, ended_subject,
+    hour_prefix, level_prefix, levels_value, numbers, own_key, own_prefix, read_levels, read_own, read_usage,
+    usage_value, with_subject,
 };
 use crate::clock::UnixMillis;
 use crate::limits::USAGE_NAMES_AN_HOUR;
@@ -23,6 +28,7 @@ use crate::store::Store;
 use crate::store::commit::{Commit, CommitListener, Receipt};
 use crate::store::engine::{Record, StorageReader};
 use crate::store::error::{CommitError, DiskError, unreadable};
+use crate::store::postgres::{Exchange, Exchanged, Tables};
 
 /// The records of one commit at about most: rooms wait for the same sync, and it takes no longer for 200 KB more.
 const RECORDS_A_COMMIT: usize = 2_000;
@@ -30,6 +36,10 @@ const RECORDS_A_COMMIT: usize = 2_000;
 const SWEPT_RECORDS: usize = 2_000;
 /// Hours behind the kept ones of which something may still be stored: a day in which nothing was removed.
 const SWEPT_HOURS: Hour = 24;
+/// How often a commit is merged anew because other servers have changed its records. Each writes twice a minute.
+const MERGES: usize = 64;
+/// How often a commit is tried that had no answer.
+const TRIES: usize = 3;
 
 /// The reason why a report was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +50,21 @@ pub enum NotWritten {
     /// Nothing can be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Other servers have changed the same records each time.
+    #[error("other servers change the usage all the time")]
+    Busy,
+}
+
+/// The beginning of all levels.
+fn first_level() -> Bound<Bytes> {
+    Bound::Included(Bytes::from_static(&[KIND, LEVELS]))
+}
+
+/// The servers that live, by the numbers of their starts.
+fn living(store: &Store) -> BTreeSet<u64> {
+    let others = store.membership().map(|membership| membership.living());
+    let others = others.iter().flat_map(|living| living.iter().map(|row| row.node.0));
+    others.chain([store.epoch()]).collect()
 }
 
 /// The only writer of usage.
@@ -51,6 +76,12 @@ pub struct UsageWriter {
     open: i64,
     /// Where the search for levels of killed processes goes on; absent once it is done.
     sweep: Option<Bound<Bytes>>,
+    /// The servers that lived when the search began, with this one. A new search begins when one of them has ended.
+    living: BTreeSet<u64>,
+    /// Absent if no other server writes.
+    tables: Option<Tables>,
+    /// How many commits were tried.
+    tried: u64,
 }
 
 /// The times of a report: for hours, and for steps of levels.
@@ -62,8 +93,8 @@ struct Now {
 
 impl UsageWriter {
     pub(in crate::store) fn new(store: Store) -> Self {
-        let sweep = Some(Bound::Included(Bytes::from_static(&[KIND, LEVELS])));
-        UsageWriter { store, counts: HashMap::new(), open: 0, sweep }
+        let (living, tables) = (living(&store), store.tables());
+        UsageWriter { store, counts: HashMap::new(), open: 0, sweep: Some(first_level()), living, tables, tried: 0 }
     }
 
     /// Adds reports, as of these times of the system clock and the steady clock. They are durable when this returns.
@@ -82,21 +113,20 @@ impl UsageWriter {
         self.counts.retain(|(hour, _), _| *hour >= hour_of(unix).saturating_sub(1));
         let is_something = rooms.peek().is_some() || users.peek().is_some();
         while rooms.peek().is_some() || users.peek().is_some() {
+            // The commit may be merged several times.
+            let (mut taken_rooms, mut taken_users) = (Vec::new(), Vec::new());
             self.commit(now, |merge| {
                 let mut namespaces = BTreeMap::<Arc<str>, NamespaceReport>::new();
-                while !merge.is_full()
-                    && let Some((address, report)) = rooms.next()
-                {
-                    let stored = merge.room(&address, &report)?;
+                let (mut next_room, mut next_user) = (0, 0);
+                while let Some((address, report)) = next_of(&mut taken_rooms, &mut next_room, &mut rooms, merge) {
+                    let stored = merge.room(address, report)?;
                     let namespace = namespaces.entry(address.namespace().into()).or_default();
                     namespace.usage.add(&report.usage);
                     namespace.bytes += stored;
                     namespace.asleep.add(report.asleep);
                 }
-                while !merge.is_full()
-                    && let Some((user, report)) = users.next()
-                {
-                    merge.user(&user, &report)?;
+                while let Some((user, report)) = next_of(&mut taken_users, &mut next_user, &mut users, merge) {
+                    merge.user(user, report)?;
                 }
                 namespaces.iter().try_for_each(|(name, report)| merge.namespace(name, report))
             })?;
@@ -116,42 +146,26 @@ impl UsageWriter {
             return Ok(());
         }
         let subject = UsageSubject::User(user.into()).key();
-        let levels = with_subject(&level_prefix(UsageBy::User), &subject);
-        self.commit(Now { unix, steady }, |merge| merge.touch(&levels))?;
-        let this_hour = hour_of(unix);
-        let mut moved = Vec::new();
-        self.read(|disk| {
-            // The sweep of old hours may be behind by some.
-            for hour in this_hour.saturating_sub(KEPT_HOURS + SWEPT_HOURS)..=this_hour {
-                let prefix = hour_prefix(hour, UsageBy::User);
-                let (key, rest) = (with_subject(&prefix, &subject), prefix);
-                let Some(value) = disk.get(&key)? else { continue };
-                let mut usage =
-                    disk.get(&rest)?.map_or(Ok(Usage::default()), |rest_value| read_usage(&rest, &rest_value))?;
-                usage.add(&read_usage(&key, &value)?);
-                moved.extend([(key, None), (rest, Some(usage_value(&usage)))]);
-            }
-            if let Some(value) = disk.get(&levels)?
-                && read_levels(&levels, &value)?.are_zero()
-            {
-                moved.push((levels.clone(), None));
-            }
-            Ok(())
-        })?;
-        if moved.is_empty() { Ok(()) } else { self.submit(moved) }
+        self.commit(Now { unix, steady }, |merge| merge.forget_user(&subject))
     }
 
     /// Ends the levels of processes that were killed, some records at a time.
     fn end_killed(&mut self, now: Now) -> Result<(), NotWritten> {
+        let living = living(&self.store);
+        if !self.living.is_subset(&living) {
+            self.sweep = Some(first_level());
+        }
+        if self.sweep == Some(first_level()) {
+            self.living.clone_from(&living);
+        }
         let Some(start) = self.sweep.clone() else { return Ok(()) };
-        let epoch = self.store.epoch();
         let (mut last, mut seen, mut killed) = (None, 0, Vec::new());
         self.read(|disk| {
-            let (_, end) = beginning_with(&[KIND, LEVELS]);
+            let (_, end) = beginning_with(&[KIND, OWN]);
             let mut failed = Ok(());
             disk.scan((start, end), false, &mut |key, value| {
                 match read_levels(&key, &value) {
-                    Ok(levels) if levels.epoch != epoch && levels.asleep + levels.sockets > 0 => {
+                    Ok(levels) if !living.contains(&levels.epoch) && levels.asleep + levels.sockets > 0 => {
                         killed.push(key.clone())
                     }
                     Ok(_) => {}
@@ -172,8 +186,18 @@ impl UsageWriter {
         }
         self.sweep = None;
         // No level of an earlier process is left, so how long it lived is not needed any more.
-        let (begin, _) = beginning_with(&[KIND, ALIVE]);
-        self.remove((begin, Bound::Excluded(alive_key(epoch))))
+        let mut over = Vec::new();
+        self.read(|disk| {
+            disk.scan(beginning_with(&[KIND, ALIVE]), false, &mut |key, _| {
+                let epoch = key.split_last_chunk::<8>().map(|(_, epoch)| u64::from_be_bytes(*epoch));
+                let is_over = |epoch: &u64| !living.contains(epoch) && !self.living.contains(epoch);
+                if epoch.is_some_and(|epoch| is_over(&epoch)) {
+                    over.push((key, None));
+                }
+                over.len() < SWEPT_RECORDS
+            })
+        })?;
+        if over.is_empty() { Ok(()) } else { self.submit(over) }
     }
 
     fn remove_old(&mut self, now: Now) -> Result<(), NotWritten> {
@@ -196,22 +220,76 @@ impl UsageWriter {
         if old.is_empty() { Ok(()) } else { self.submit(old) }
     }
 
-    /// Merges something into the stored records, and waits until that is durable.
+    /// Merges something into the stored records, and waits until that is durable. If another server has changed one of
+    /// them meanwhile, `fill` is called again.
     fn commit(
         &mut self,
         now: Now,
-        fill: impl FnOnce(&mut Merge<'_>) -> Result<(), DiskError>,
+        mut fill: impl FnMut(&mut Merge<'_>) -> Result<(), DiskError>,
     ) -> Result<(), NotWritten> {
-        let (epoch, store) = (self.store.epoch(), self.store.clone());
-        let (counts, open) = (&mut self.counts, &mut self.open);
-        let records = store.0.read_all(|disk| {
-            let (hours, levels) = Default::default();
-            let mut merge = Merge { disk, now, epoch, counts, opened: 0, hours, levels };
-            fill(&mut merge).map_err(|error| unreadable("the usage", &"all rooms", &error))?;
-            *open += merge.opened;
-            Ok(merge.into_records())
+        let mut lost = 0;
+        for _ in 0..MERGES {
+            let counts = self.counts.clone();
+            let (records, opened) = self.merge(now, &mut fill)?;
+            let is_done = match self.tables.clone() {
+                None => {
+                    let plain = records.into_iter().map(|record| (record.key, record.after)).collect();
+                    self.submit(plain).map(|()| true)
+                }
+                Some(tables) => self.exchange(&tables, &records),
+            };
+            match is_done {
+                Ok(true) => {
+                    self.open += opened;
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) if self.tables.is_none() || lost + 1 >= TRIES => return Err(error),
+                Err(_) => lost += 1,
+            }
+            self.counts = counts;
+        }
+        Err(NotWritten::Busy)
+    }
+
+    fn merge(
+        &mut self,
+        now: Now,
+        fill: &mut impl FnMut(&mut Merge<'_>) -> Result<(), DiskError>,
+    ) -> Result<(Vec<Exchange>, i64), NotWritten> {
+        let (epoch, store, is_shared) = (self.store.epoch(), self.store.clone(), self.tables.is_some());
+        self.tried += 1;
+        let (counts, tried) = (&mut self.counts, self.tried);
+        let merged = store.0.read_all(|disk| {
+            let (hours, levels, before, removed) = Default::default();
+            let mut merge = Merge { disk, now, epoch, is_shared, counts, opened: 0, hours, levels, before, removed };
+            let filled = fill(&mut merge).and_then(|()| {
+                let opened = merge.opened;
+                Ok((merge.into_records(tried)?, opened))
+            });
+            filled.map_err(|error| unreadable("the usage", &"all rooms", &error))
         })?;
-        self.submit(records)
+        Ok(merged)
+    }
+
+    /// Changes records that other servers may change. False if one of them has.
+    fn exchange(&self, tables: &Tables, records: &[Exchange]) -> Result<bool, NotWritten> {
+        if let Some(refuses) = self.store.refuses() {
+            return Err(refuses.into());
+        }
+        let exchanged = Handle::current().block_on(tables.exchange(records));
+        let error = match exchanged {
+            Ok(Exchanged::Yes) => return Ok(true),
+            Ok(Exchanged::Differs) => return Ok(false),
+            Err(error) => error,
+        };
+        // Only this commit writes this value of the record that says how long this server lives.
+        let alive = alive_key(self.store.epoch());
+        let written = records.iter().find(|record| record.key == alive).and_then(|record| record.after.clone());
+        if self.read(|disk| disk.get(&alive))? == written {
+            return Ok(true);
+        }
+        Err(CommitError::Refused(error.to_string()).into())
     }
 
     fn submit(&self, records: Vec<Record>) -> Result<(), NotWritten> {
@@ -253,21 +331,49 @@ struct NamespaceReport {
     asleep: LevelChange,
 }
 
+/// The next of some reports: one that was taken before, or one more as long as the merge has space.
+fn next_of<'a, T>(
+    taken: &'a mut Vec<T>,
+    next: &mut usize,
+    more: &mut impl Iterator<Item = T>,
+    merge: &Merge<'_>,
+) -> Option<&'a T> {
+    if *next == taken.len() {
+        if merge.is_full() {
+            return None;
+        }
+        taken.push(more.next()?);
+    }
+    *next += 1;
+    taken.get(*next - 1)
+}
+
 /// Stored records with what was added to them.
 struct Merge<'a> {
     disk: &'a dyn StorageReader,
     now: Now,
     epoch: u64,
+    /// Other servers write too.
+    is_shared: bool,
     counts: &'a mut HashMap<(Hour, UsageBy), usize>,
     /// Levels that are above 0 now and were not before.
     opened: i64,
     hours: BTreeMap<Bytes, Usage>,
     levels: BTreeMap<Bytes, Levels>,
+    removed: BTreeSet<Bytes>,
+    /// The records as they were read.
+    before: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl Merge<'_> {
     fn is_full(&self) -> bool {
         self.hours.len() + self.levels.len() >= RECORDS_A_COMMIT
+    }
+
+    fn get(&mut self, key: &Bytes) -> Result<Option<Bytes>, DiskError> {
+        let value = self.disk.get(key)?;
+        self.before.entry(key.clone()).or_insert_with(|| value.clone());
+        Ok(value)
     }
 
     /// Adds what a room has used. Returns by how much its storage grew.
@@ -298,14 +404,53 @@ impl Merge<'_> {
 
     /// Ends the levels of a record whose process was killed.
     fn touch(&mut self, key: &Bytes) -> Result<(), DiskError> {
-        let Some(by) = key.get(2).copied().and_then(by_of) else { return Ok(()) };
-        let subject = key.slice(3..);
-        let levels = self.settle(by, &subject, LevelChange::default(), LevelChange::default())?;
-        self.set_levels(by, &subject, levels);
+        let (Some(kind), Some(by)) = (key.get(1).copied(), key.get(2).copied().and_then(by_of)) else { return Ok(()) };
+        let none = LevelChange::default;
+        let settled = match kind {
+            OWN => {
+                let Some((subject, _)) = read_own(&key[3..]) else { return Ok(()) };
+                self.settle_record(key, by, &subject, none(), none())?
+            }
+            _ => self.settle_record(key, by, &key.slice(3..), none(), none())?,
+        };
+        self.levels.insert(key.clone(), settled);
         Ok(())
     }
 
-    /// Fills the hours up to now with the levels of a subject, and returns its levels from now on.
+    /// Moves the hours of a user to the users without a row of their own.
+    fn forget_user(&mut self, subject: &Bytes) -> Result<(), DiskError> {
+        self.touch(&with_subject(&level_prefix(UsageBy::User), subject))?;
+        if self.is_shared {
+            let of_user = [&own_prefix(UsageBy::User)[..], &ended_subject(subject)].concat();
+            let mut keys = Vec::new();
+            self.disk.scan(beginning_with(&of_user), false, &mut |key, _| {
+                keys.push(key);
+                true
+            })?;
+            for key in keys {
+                // The levels of another server are its own: they fill hours again as long as its sockets are open.
+                if key.ends_with(&self.epoch.to_be_bytes()) {
+                    self.touch(&key)?;
+                }
+            }
+        }
+        let this_hour = hour_of(self.now.unix);
+        // The sweep of old hours may be behind by some.
+        for hour in this_hour.saturating_sub(KEPT_HOURS + SWEPT_HOURS)..=this_hour {
+            let rest = hour_prefix(hour, UsageBy::User);
+            let key = with_subject(&rest, subject);
+            if !self.load(&key)? {
+                continue;
+            }
+            let usage = self.hours.remove(&key).unwrap_or_default();
+            self.load(&rest)?;
+            self.hours.entry(rest).or_default().add(&usage);
+            self.removed.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Fills the hours up to now with the levels of a subject, and returns its levels from now on: those of all servers.
     fn settle(
         &mut self,
         by: UsageBy,
@@ -314,14 +459,34 @@ impl Merge<'_> {
         sockets: LevelChange,
     ) -> Result<Levels, DiskError> {
         let key = with_subject(&level_prefix(by), subject);
-        let before = match self.levels.get(&key) {
+        if !self.is_shared {
+            return self.settle_record(&key, by, subject, asleep, sockets);
+        }
+        if asleep != LevelChange::default() || sockets != LevelChange::default() {
+            let own = own_key(by, subject, self.epoch);
+            let settled = self.settle_record(&own, by, subject, asleep, sockets)?;
+            self.levels.insert(own, settled);
+        }
+        self.settle_record(&key, by, subject, LevelChange::default(), LevelChange::default())
+    }
+
+    fn settle_record(
+        &mut self,
+        key: &Bytes,
+        by: UsageBy,
+        subject: &Bytes,
+        asleep: LevelChange,
+        sockets: LevelChange,
+    ) -> Result<Levels, DiskError> {
+        let before = match self.levels.get(key) {
             Some(levels) => *levels,
-            None => match self.disk.get(&key)? {
-                Some(value) => read_levels(&key, &value)?,
+            None => match self.get(key)? {
+                Some(value) => read_levels(key, &value)?,
                 None => Levels { epoch: self.epoch, since: self.now.unix, ..Levels::default() },
             },
         };
-        let ended = ended(self.disk, self.epoch, &before)?;
+        let is_level = before.asleep + before.sockets > 0;
+        let ended = if is_level { ended(self.disk, self.epoch, &before)? } else { None };
         // A level that fell counts too long up to now, and one that rose counts too short.
         let (asleep_area, sockets_area) = (asleep.area(self.now.steady), sockets.area(self.now.steady));
         let short = |area: i64, level: u64| area.min(0).unsigned_abs() / level.max(1);
@@ -337,7 +502,8 @@ impl Merge<'_> {
         let was = if ended.is_some() { (0, 0) } else { (before.asleep, before.sockets) };
         let after = Levels {
             epoch: self.epoch,
-            since: self.now.unix,
+            // The clock of another server may be ahead: no time is counted twice.
+            since: if self.is_shared { self.now.unix.max(before.since) } else { self.now.unix },
             bytes: before.bytes,
             asleep: was.0.saturating_add_signed(asleep.steps),
             sockets: was.1.saturating_add_signed(sockets.steps),
@@ -377,7 +543,7 @@ impl Merge<'_> {
         if self.hours.contains_key(key) {
             return Ok(true);
         }
-        let Some(value) = self.disk.get(key)? else { return Ok(false) };
+        let Some(value) = self.get(key)? else { return Ok(false) };
         self.hours.insert(key.clone(), read_usage(key, &value)?);
         Ok(true)
     }
@@ -404,12 +570,20 @@ impl Merge<'_> {
         Ok(has_space)
     }
 
-    fn into_records(self) -> Vec<Record> {
+    /// The records as they are now. `tried` is a number that no other commit of this process has.
+    fn into_records(mut self, tried: u64) -> Result<Vec<Exchange>, DiskError> {
+        let alive = alive_key(self.epoch);
+        if self.is_shared {
+            self.get(&alive)?;
+        }
         let hours = self.hours.into_iter().map(|(key, usage)| (key, Some(usage_value(&usage))));
         let levels = self.levels.into_iter();
         let levels = levels.map(|(key, levels)| (key, (!levels.are_zero()).then(|| levels_value(&levels))));
-        let alive = (alive_key(self.epoch), Some(numbers(&[self.now.unix])));
-        hours.chain(levels).chain([alive]).collect()
+        let removed = self.removed.into_iter().map(|key| (key, None));
+        let lives = if self.is_shared { numbers(&[self.now.unix, tried]) } else { numbers(&[self.now.unix]) };
+        let all = hours.chain(levels).chain(removed).chain([(alive, Some(lives))]);
+        let mut before = self.before;
+        Ok(all.map(|(key, after)| Exchange { before: before.remove(&key).flatten(), key, after }).collect())
     }
 }
 
