@@ -34,6 +34,7 @@ mod pausing;
 mod revoking;
 mod starting;
 mod talking;
+mod tickets;
 mod timers;
 
 use databases::store_of;

@@ -262,6 +262,12 @@ impl Peers for Far {
 }
 
 impl Far {
+    /// Uses a ticket of a node up; absent if it is not reached, or does not know the ticket.
+    pub(super) async fn take_ticket(&self, node: NodeId, ticket: &str) -> Option<String> {
+        let asked = async { self.0.link(node).await?.link.take_ticket(ticket).await.ok()? };
+        clock::timeout(TELL_TIME, asked).await.ok()?
+    }
+
     /// Passes the request of an operator on to a node. Absent if it is not reached.
     pub(super) async fn operate(
         &self,

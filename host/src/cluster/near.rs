@@ -50,7 +50,12 @@ pub(super) struct Near {
     listener: OnceLock<Listener>,
     /// Answers requests of operators that other nodes pass on; absent until the host is complete.
     operator: OnceLock<OperatorSide>,
+    /// Uses tickets of this node up; absent until the host is complete.
+    tickets: OnceLock<Tickets>,
 }
+
+/// Uses a ticket up, and returns its user as JSON.
+pub(super) type Tickets = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Answers the requests of operators that other nodes pass on.
 pub(super) type OperatorSide = Box<dyn Fn(NodeId, Request<Incoming>) -> Answers<Response<AnyBody>> + Send + Sync>;
@@ -66,8 +71,14 @@ impl Near {
         membership: Membership,
         arrivals: Arc<Arrivals>,
     ) -> Self {
-        let (links, is_leaving, listener, operator) = Default::default();
-        Near { rooms, metrics, max_events, membership, arrivals, links, is_leaving, listener, operator }
+        let (links, is_leaving, listener, operator, tickets) = Default::default();
+        Near { rooms, metrics, max_events, membership, arrivals, links, is_leaving, listener, operator, tickets }
+    }
+
+    /// Sets how tickets of this node are used up, once.
+    pub(super) fn set_tickets(&self, tickets: Tickets) {
+        // A second one would be a bug of the host, and the first one stays.
+        let _ = self.tickets.set(tickets);
     }
 
     /// Sets the answers to requests of operators that other nodes pass on, once.
@@ -167,6 +178,11 @@ impl Handler for Accepts {
     fn user_data(&self, _: NodeId, asked: wire::UserDataAsked) -> Answers<wire::UserDataAnswered> {
         let near = self.near.clone();
         Box::pin(async move { near.user_data(asked).await.map_err(convert::no_user_data_out) })
+    }
+
+    fn take_ticket(&self, _: NodeId, ticket: String) -> Answers<Option<String>> {
+        let taken = self.near.tickets.get().and_then(|take| take(&ticket));
+        Box::pin(async move { taken })
     }
 
     fn operate(&self, from: NodeId, request: Request<Incoming>) -> Answers<Response<AnyBody>> {

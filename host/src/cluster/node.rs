@@ -150,6 +150,17 @@ impl Node {
         self.near.set_operator(Box::new(answer));
     }
 
+    /// Sets how tickets of this node are used up: `take` returns the user of one as JSON.
+    pub fn set_tickets(&self, take: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
+        self.near.set_tickets(Box::new(take));
+    }
+
+    /// Uses a ticket of another node up, and returns its user as JSON; absent if it was used or has expired, and if the
+    /// node is not reached.
+    pub async fn take_ticket(&self, node: NodeId, ticket: &str) -> Option<String> {
+        self.far.take_ticket(node, ticket).await
+    }
+
     /// Passes the request of an operator on to another node, whose URI is a path and a query.
     ///
     /// Fails: if the node does not answer. Then the request may have been carried out.

@@ -38,6 +38,8 @@ impl Edge {
                 }
             })
         });
+        let edge = Arc::downgrade(self);
+        node.set_tickets(move |ticket| edge.upgrade()?.take_ticket_for_node(ticket));
         // A second node would be a bug of the host, and the first one stays.
         let _ = self.node.set(node.clone());
     }

@@ -32,6 +32,8 @@ pub(super) const TELL: &str = "/tell";
 pub(super) const PASS: &str = "/pass";
 /// The path of a part of the data of a user in a room.
 pub(super) const USER_DATA: &str = "/user-data";
+/// The path of a ticket.
+pub(super) const TICKET: &str = "/ticket";
 /// Before the paths of requests of operators.
 pub(super) const OPERATOR: &str = "/operator";
 
@@ -199,6 +201,11 @@ impl Link {
     /// Asks the node for a part of the data of a user in a room, or to erase one.
     pub async fn user_data(&self, asked: &wire::UserDataAsked) -> Result<wire::UserDataAnswered, Unanswered> {
         self.ask(USER_DATA, asked).await
+    }
+
+    /// Uses a ticket of the node up. The answer is its user as JSON, which the edges of both nodes understand.
+    pub async fn take_ticket(&self, ticket: &str) -> Result<Option<String>, Unanswered> {
+        self.ask(TICKET, &ticket).await
     }
 
     /// Passes the request of an operator on, whose URI is a path and a query. The answer is passed back as it comes.

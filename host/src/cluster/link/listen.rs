@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::dial::{LINK, OPERATOR, PASS, REQUEST, TELL, USER_DATA};
+use super::dial::{LINK, OPERATOR, PASS, REQUEST, TELL, TICKET, USER_DATA};
 use super::greeting::{Greeting, Hello};
 use super::key::Tls;
 use super::queue::{AnyBody, LinkBody, Queue};
@@ -57,6 +57,11 @@ pub trait Handler: Send + Sync + 'static {
     /// A node asks for a part of the data of a user in a room, or to erase one.
     fn user_data(&self, _: NodeId, _: wire::UserDataAsked) -> Answers<wire::UserDataAnswered> {
         Box::pin(async { Err(wire::NoUserData::NoAnswer(wire::NoAnswer::Elsewhere(None))) })
+    }
+
+    /// A node uses a ticket of this one up. The answer is its user as JSON.
+    fn take_ticket(&self, _: NodeId, _: String) -> Answers<Option<String>> {
+        Box::pin(async { None })
     }
 
     /// A node passes the request of an operator on.
@@ -168,6 +173,7 @@ impl Peer {
             TELL => self.respond(request, |peer, told| self.handler.told(peer, told)).await,
             PASS => self.respond(request, |peer, passed| self.handler.passed(peer, passed)).await,
             USER_DATA => self.respond(request, |peer, asked| self.handler.user_data(peer, asked)).await,
+            TICKET => self.respond(request, |peer, ticket| self.handler.take_ticket(peer, ticket)).await,
             path if path.starts_with(OPERATOR) => self.operate(request).await,
             _ => status(StatusCode::NOT_FOUND),
         }

@@ -107,7 +107,7 @@ impl Grants {
         // All of it is JSON, as the other claims were read: so nothing else than the claim's own form can be wrong.
         let claim = match found {
             Ok(Some(claim)) => claim,
-            Ok(None) => return Ok(Grants { no_claim: true, ..Grants::default() }),
+            Ok(None) => return Ok(Grants::without_claim()),
             Err(_) if twice => return Err(GrantsError::Twice(quoted(name))),
             Err(_) => return Err(GrantsError::NoGrants),
         };
@@ -132,6 +132,11 @@ impl Grants {
             }
         }
         Ok(list.finish())
+    }
+
+    /// The grants of a token that has no claim for them.
+    pub(in crate::edge) fn without_claim() -> Self {
+        Grants { no_claim: true, ..Grants::default() }
     }
 
     /// Whether these are the grants of a token that has no claim for them.

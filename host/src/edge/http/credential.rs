@@ -20,26 +20,38 @@ pub(in crate::edge) struct Bearer {
 }
 
 /// Identifies the user; a revoked one is an error.
-pub(in crate::edge) fn identify(
+pub(in crate::edge) async fn identify(
     edge: &Edge,
     request: &Request<()>,
     origin: &Origin,
 ) -> Result<Option<Bearer>, Invalid> {
-    let bearer = credential(edge, request, origin)?;
+    let bearer = match credential(edge, request, origin)? {
+        // It is used up now, perhaps at another node.
+        Some(Credential::Ticket(ticket)) => match edge.take_ticket(&ticket).await {
+            Some(verified) => Some(Bearer { verified, by_ticket: true }),
+            None => return Err(Invalid("the ticket was used or has expired".into())),
+        },
+        Some(Credential::Token(verified)) => Some(Bearer { verified: *verified, by_ticket: false }),
+        None => None,
+    };
     if let Some(Bearer { verified, .. }) = &bearer {
         verified.check_revoked(&edge.revocations)?;
     }
     Ok(bearer)
 }
 
+/// The credential of a request.
+enum Credential {
+    /// A valid token.
+    Token(Box<Verified>),
+    /// A ticket, which may be valid.
+    Ticket(String),
+}
+
 /// Verifies the first credential that is present; a later one is not tried if this one is invalid. An empty credential
 /// is none.
-pub(in crate::edge) fn credential(
-    edge: &Edge,
-    request: &Request<()>,
-    origin: &Origin,
-) -> Result<Option<Bearer>, Invalid> {
-    let by_token = |verified| Some(Bearer { verified, by_ticket: false });
+fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Credential>, Invalid> {
+    let by_token = |verified| Some(Credential::Token(Box::new(verified)));
     // An embedder may have verified the user already. Requests from the network cannot set extensions.
     if let Some(verified) = request.extensions().get::<Verified>() {
         return verified.clone().check().map(by_token);
@@ -68,10 +80,7 @@ pub(in crate::edge) fn credential(
         return verify(&token);
     }
     if let Some(ticket) = parameter(query, "ticket") {
-        return match edge.tickets.take(&ticket) {
-            Some(verified) => Ok(Some(Bearer { verified, by_ticket: true })),
-            None => Err(Invalid("the ticket was used or has expired".into())),
-        };
+        return Ok(Some(Credential::Ticket(ticket)));
     }
     in_url.map_or(Ok(None), |token| verify(&token))
 }

@@ -180,7 +180,7 @@ where
     if !edge.revocations.are_current() {
         return Err(overloaded("the server does not know now what was revoked").into());
     }
-    let bearer = identify(edge, &request, origin).map_err(|invalid| unauthorized(&invalid.0))?;
+    let bearer = identify(edge, &request, origin).await.map_err(|invalid| unauthorized(&invalid.0))?;
     let bearer = acting::apply(request.headers(), bearer)?;
     if let (Some(bearer), Some(address)) = (&bearer, paid)
         && bearer.verified.is_service()

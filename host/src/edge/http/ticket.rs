@@ -22,6 +22,6 @@ pub(super) fn answer(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Re
         // Otherwise a ticket could be renewed without end.
         return Err(unauthorized("a ticket is not given for a ticket").into());
     }
-    let ticket = edge.tickets.issue(bearer.verified).map_err(|limit| refuse(&edge.metrics, limit))?;
+    let ticket = edge.issue_ticket(bearer.verified).map_err(|limit| refuse(&edge.metrics, limit))?;
     Ok(json_response(&json!({ "ticket": ticket, "expiresIn": VALID_FOR.as_secs() })))
 }

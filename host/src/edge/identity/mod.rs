@@ -2,6 +2,7 @@
 
 pub(in crate::edge) mod act;
 pub(in crate::edge) mod keys;
+mod shared_tickets;
 pub(in crate::edge) mod tickets;
 pub(in crate::edge) mod token;
 pub(in crate::edge) mod verified;
