@@ -27,7 +27,8 @@ const KINDS = [
 /**
  * @typedef {{ type: string, time?: number, room?: string, event?: string, user?: string | null, bytes?: number,
  *   cpuMicros?: number, outputs?: number, commit?: number, refused?: string | null, from?: number, to?: number, error?: string, turns?: number,
- *   micros?: number, level?: string, line?: string, lines?: number }} TailLine
+ *   micros?: number, level?: string, line?: string, lines?: number, node?: number, address?: string,
+ *   notFollowed?: string }} TailLine
  */
 
 export class TailView {
@@ -242,6 +243,8 @@ function told(line) {
       return [`${line.level}: `, name(line.line ?? "", { most: LINE_CHARACTERS })];
     case "lost":
       return [`Missing here: ${counted(line.lines ?? 0, "line")}, because this page was too slow`];
+    case "node":
+      return [`Node ${line.node} (`, name(line.address ?? ""), ") is not followed now: ", name(line.notFollowed ?? "")];
     default:
       return [];
   }

@@ -207,7 +207,8 @@ const FAILURES = [
 /** @param {any} room */
 function stateOf(room) {
   const now = Date.now();
-  const state = room.awake ? "awake" : room.inMemory ? "asleep" : "on disk";
+  const at = room.node ? `, node ${room.node}` : "";
+  const state = (room.awake ? "awake" : room.inMemory ? "asleep" : "on disk") + at;
   return [
     h("span", { class: "badge", "data-kind": room.awake ? "good" : null }, state),
     room.since !== null && [" ", lasting(room.since)],

@@ -113,10 +113,11 @@ export async function show(view, parameters, signal) {
   namespace.append(...namespaces.map((name) => h("option", { value: name, selected: name === chosen }, name)));
 }
 
-/** @param {import("../wakefulness.js").Wakefulness & { inMemory: boolean, failures: number }} room */
+/** @param {import("../wakefulness.js").Wakefulness & { inMemory: boolean, failures: number, node?: number | null }} room */
 function stateOf(room) {
   const now = Date.now();
-  const state = room.awake ? "awake" : room.inMemory ? "asleep" : "on disk";
+  const at = room.node ? `, node ${room.node}` : "";
+  const state = (room.awake ? "awake" : room.inMemory ? "asleep" : "on disk") + at;
   const because = room.awakeBecause.map((because) => reason(because, now)).join("; ");
   return [
     h("span", { class: "badge", "data-kind": room.awake ? "good" : null }, state),
