@@ -298,6 +298,9 @@ impl Pool {
     }
 }
 
+/// The most core modules of a component.
+const CORE_INSTANCES: u32 = 16;
+
 /// A page of wasm's memory, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -328,10 +331,11 @@ const DISABLED_FEATURES: WasmFeatures = WasmFeatures::GC
 
 fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // A component of wasi-libc consists of one core module and up to three shims.
+    // A component of wasi-libc consists of one core module and up to three shims, one of `dormouse build` also has a shim
+    // for each interface that the engine knows and the bundle does not use. They are only counted.
     pool.total_component_instances(components)
-        .total_core_instances(components.saturating_mul(4))
-        .max_core_instances_per_component(8)
+        .total_core_instances(components.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
         .total_memories(components)
         .max_memories_per_component(1)
         .total_tables(components.saturating_mul(2))
