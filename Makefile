@@ -38,8 +38,9 @@ SQLITE_FLAGS = SQLITE_OS_OTHER=1 SQLITE_TEMP_STORE=3 SQLITE_ENABLE_STMT_SCANSTAT
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= $(shell date +%s)
 
-# For `make durability`.
+# For `make durability`. With CLUSTER=1, nodes of a cluster fail, and their network and their database.
 DURABILITY_TESTS = confirmed_messages changed_byte torn_commit
+CLUSTER_TESTS = random_faults
 ROUNDS ?= 100
 
 # For `make postgres`.
@@ -121,9 +122,9 @@ packages-engine: packages-setup javascript-engine ## Run the tests of the packag
 fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
 	MAKE="$(MAKE)" tests/fresh.sh
 
-durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the messages that clients saw; SEED=1 repeats a run
+durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the messages that clients saw; SEED=1 repeats a run, CLUSTER=1 crashes clusters
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
-		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),$(DURABILITY_TESTS))
+		cargo test --workspace --exclude unruly --test $(if $(CLUSTER),cluster,e2e) -- --nocapture $(or $(ARGS),$(if $(CLUSTER),$(CLUSTER_TESTS),$(DURABILITY_TESTS)))
 
 model: setup ## Simulate rooms on several machines with SEEDS=1000000 random seeds; SEED=1 names the first
 	DORMOUSE_TEST_SEED=$(or $(SEED),$(shell date +%s%N)) DORMOUSE_TEST_ROUNDS=$(SEEDS) \

@@ -15,7 +15,6 @@ mod databases;
 #[expect(dead_code, reason = "tests/e2e uses the rest")]
 mod harness;
 #[path = "../e2e/seeds.rs"]
-#[expect(dead_code, reason = "tests/e2e uses the rest")]
 mod seeds;
 #[path = "../e2e/workload.rs"]
 #[expect(dead_code, reason = "tests/e2e uses the rest")]
@@ -23,14 +22,18 @@ mod workload;
 
 mod cutting;
 mod erasing;
+mod faults;
 mod handing_over;
+mod impatient;
 mod killing;
 mod leaving;
 mod linking;
 mod metering;
+mod network;
 mod nodes;
 mod operating;
 mod pausing;
+mod registers;
 mod revoking;
 mod starting;
 mod talking;

@@ -80,14 +80,18 @@ pub(crate) fn config(rest: &str) -> String {
 impl Nodes {
     /// So many nodes on a new database.
     pub(crate) async fn start(count: usize, rest: &str) -> Self {
-        let database = Postgres::shared().empty_database().await;
-        let key = ClusterKey::generate().unwrap().to_pem();
-        let mut nodes = Nodes { database, key, config: config(rest), nodes: Vec::new() };
+        let mut nodes = Self::on(Postgres::shared().empty_database().await, rest);
         for _ in 0..count {
             nodes.add().await;
         }
         nodes.until_all_know(count).await;
         nodes
+    }
+
+    /// None yet.
+    pub(crate) fn on(database: Database, rest: &str) -> Self {
+        let key = ClusterKey::generate().unwrap().to_pem();
+        Nodes { database, key, config: config(rest), nodes: Vec::new() }
     }
 
     /// A directory for one more node.

@@ -149,13 +149,15 @@ fn help_lists_every_target_with_its_purpose() {
 #[test]
 fn every_filter_of_make_durability_matches_a_test() {
     let makefile = fs::read_to_string(format!("{SOURCE}/Makefile")).unwrap();
-    let filters = makefile.lines().find_map(|line| line.strip_prefix("DURABILITY_TESTS = ")).expect("it has filters");
-    let folder = fs::read_dir(format!("{SOURCE}/tests/e2e")).unwrap().map(|entry| entry.unwrap().path());
-    let files = folder.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let code = files.map(|path| fs::read_to_string(path).unwrap()).collect::<String>();
-    let functions = code.lines().filter_map(|line| line.trim_start().split_once("fn ")).map(|(_, rest)| rest);
-    let names = functions.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name).collect::<Vec<_>>();
-    for filter in filters.split_whitespace() {
-        assert!(names.iter().any(|name| name.contains(filter)), "no test of tests/e2e is named like {filter}");
+    for (variable, tests) in [("DURABILITY_TESTS = ", "e2e"), ("CLUSTER_TESTS = ", "cluster")] {
+        let filters = makefile.lines().find_map(|line| line.strip_prefix(variable)).expect("it has filters");
+        let folder = fs::read_dir(format!("{SOURCE}/tests/{tests}")).unwrap().map(|entry| entry.unwrap().path());
+        let files = folder.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let code = files.map(|path| fs::read_to_string(path).unwrap()).collect::<String>();
+        let functions = code.lines().filter_map(|line| line.trim_start().split_once("fn ")).map(|(_, rest)| rest);
+        let names = functions.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name).collect::<Vec<_>>();
+        for filter in filters.split_whitespace() {
+            assert!(names.iter().any(|name| name.contains(filter)), "no test of tests/{tests} is named like {filter}");
+        }
     }
 }

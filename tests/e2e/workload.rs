@@ -30,6 +30,10 @@ const WINDOW: usize = 4;
 /// The most commands for one server: a room lists at most a thousand counts.
 const MAX_COMMANDS: usize = 100;
 
+/// The same for a run that goes on and on, and the pause after each of them.
+const MAX_COMMANDS_AGAIN: usize = 800;
+const COMMAND_PAUSE: Duration = Duration::from_millis(20);
+
 /// A server as clients use it. `None` means that it died or refuses clients.
 pub(crate) trait ServerUnderTest {
     type ChatSocket: ChatSocket;
@@ -91,21 +95,50 @@ impl Workload {
 
     /// Each client sends `count` messages or commands, or as many as it can before the server dies.
     pub(crate) async fn run(&mut self, server: &impl ServerUnderTest, count: usize) {
+        self.run_again(server, count, &|| false).await;
+    }
+
+    /// The same again and again, as long as `again` says so: each client begins anew by itself, so one that waits for a
+    /// lost server delays no other.
+    pub(crate) async fn run_again(
+        &mut self,
+        server: &impl ServerUnderTest,
+        count: usize,
+        again: &(impl Fn() -> bool + Sync),
+    ) {
         let rng = &mut self.rng;
         let in_all_rooms = self.rooms.iter_mut().map(|RoomClients { name, socket_clients, http_clients }| {
             let name = &*name;
             let with_rng = socket_clients.iter_mut().map(|client| (client, StdRng::seed_from_u64(rng.next_u64())));
             let with_rng = with_rng.collect::<Vec<_>>().into_iter();
-            let talking = with_rng
-                .map(|(client, mut rng)| async move { chat_over_socket(server, name, client, &mut rng, count).await });
-            let posting = http_clients.iter_mut().map(|client| post_over_http(server, name, client, count));
+            let talking = with_rng.map(|(client, mut rng)| async move {
+                chat_over_socket(server, name, client, &mut rng, count).await;
+                while again() {
+                    chat_over_socket(server, name, client, &mut rng, count).await;
+                }
+            });
+            let posting = http_clients.iter_mut().map(|client| async move {
+                post_over_http(server, name, client, count).await;
+                while again() {
+                    post_over_http(server, name, client, count).await;
+                }
+            });
             let (talking, posting) = (join_all(talking), join_all(posting));
             async move { tokio::join!(talking, posting) }
         });
         let in_all_rooms = join_all(in_all_rooms.collect::<Vec<_>>());
         let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
-        let commands = run_commands(server, self.prefix, &mut self.commands, &mut rng, count.min(MAX_COMMANDS));
-        tokio::join!(in_all_rooms, commands);
+        let (prefix, commands) = (self.prefix, &mut self.commands);
+        let commanding = async {
+            run_commands(server, prefix, commands, &mut rng, count.min(MAX_COMMANDS)).await;
+            while again() {
+                if commands.posts.len() + commands.timers.len() < MAX_COMMANDS_AGAIN {
+                    run_commands(server, prefix, commands, &mut rng, 1).await;
+                }
+                tokio::time::sleep(COMMAND_PAUSE).await;
+            }
+        };
+        tokio::join!(in_all_rooms, commanding);
     }
 
     /// With a server that stays up: sends everything until it is stored, waits for timers and posts, and compares the

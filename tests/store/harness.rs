@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,9 +20,18 @@ use tokio_postgres::{Client, NoTls};
 /// How long anything of a server may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A machine for servers: this one, or one of a network that a test has made.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    pub(crate) host: Ipv4Addr,
+    /// The file of its network namespace; absent for that of the tests.
+    pub(crate) namespace: Option<PathBuf>,
+}
+
 /// A server with its data directory.
 pub(crate) struct Server {
     directory: PathBuf,
+    machine: Machine,
     port: u16,
     process: Child,
 }
@@ -31,6 +40,7 @@ pub(crate) struct Server {
 pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) target: Target,
+    host: Ipv4Addr,
     port: u16,
     name: String,
 }
@@ -45,9 +55,9 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
         .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
         .arg(&directory));
     // The first line that fits counts. `+` means the role and its members.
-    let access = "host all +with_password 127.0.0.1/32 scram-sha-256\n\
-                  host all all 127.0.0.1/32 trust\n\
-                  host replication all 127.0.0.1/32 trust\n";
+    let access = "host all +with_password 127.0.0.0/8 scram-sha-256\n\
+                  host all all 127.0.0.0/8 trust\n\
+                  host replication all 127.0.0.0/8 trust\n";
     write(&directory.join("pg_hba.conf"), access);
     directory
 });
@@ -82,7 +92,32 @@ fn is_root() -> bool {
 /// A command that runs as the user `postgres` if the tests run as root, since the server refuses root. It ends with the
 /// thread that starts it.
 fn program(name: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    Machine::this().program(name)
+}
+
+impl Machine {
+    /// The machine of the tests.
+    pub(crate) fn this() -> Self {
+        Machine { host: Ipv4Addr::LOCALHOST, namespace: None }
+    }
+
+    /// A command that runs on this machine, as `program` says.
+    fn program(&self, name: &str) -> Command {
+        let mut command = match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.display())).args(["--", "setpriv"]);
+                command
+            }
+            None => Command::new("setpriv"),
+        };
+        complete(&mut command, name);
+        command
+    }
+}
+
+/// Adds to `setpriv` who runs the program, when it ends, and where it is.
+fn complete(command: &mut Command, name: &str) {
     if is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
     }
@@ -90,7 +125,6 @@ fn program(name: &str) -> Command {
     command.args(["--pdeathsig=QUIT", "--"]).arg(BIN.join(name));
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
     command.current_dir("/");
-    command
 }
 
 fn run(command: &mut Command) {
@@ -154,21 +188,32 @@ impl Server {
 
     /// A primary with settings such as `fsync=off`.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_at(Machine::this(), settings)
+    }
+
+    /// The same on another machine.
+    pub(crate) fn start_at(machine: Machine, settings: &[&str]) -> Self {
         let directory = new_directory("primary");
         run(Command::new("cp").arg("-rT").arg(&*TEMPLATE).arg(&directory));
         own(&directory);
-        Self::on(directory, settings)
+        Self::on(machine, directory, settings)
     }
 
     /// A standby, which calls itself `standby`. It follows the primary when this returns.
     pub(crate) async fn standby(&self) -> Self {
+        self.standby_at(Machine::this()).await
+    }
+
+    /// The same on another machine.
+    pub(crate) async fn standby_at(&self, machine: Machine) -> Self {
         let directory = new_directory("standby");
-        let source = format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port);
+        let (host, port) = (self.machine.host, self.port);
+        let source = format!("host={host} port={port} user=postgres application_name=standby");
         let mut copy = program("pg_basebackup");
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", &source, "--pgdata"]);
         // A commit of the copy itself must not wait for a standby.
         run(copy.arg(&directory));
-        let standby = Self::on(directory, &[]);
+        let standby = Self::on(machine, directory, &[]);
         let admin = self.admin("postgres").await;
         let is_streaming = "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming' AND \
                             application_name = 'standby'";
@@ -176,15 +221,15 @@ impl Server {
         standby
     }
 
-    fn on(directory: PathBuf, settings: &[&str]) -> Self {
+    fn on(machine: Machine, directory: PathBuf, settings: &[&str]) -> Self {
         // Another process may take the port before the server does.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let log = fs::File::create(directory.with_extension("log")).unwrap();
-            let mut command = program("postgres");
+            let mut command = machine.program("postgres");
             command.arg("-D").arg(&directory).arg("-p").arg(port.to_string());
-            let own_settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
-            for setting in own_settings.iter().chain(settings) {
+            command.args(own_settings(&machine));
+            for setting in settings {
                 command.args(["-c", setting]);
             }
             command.process_group(0).stdout(log.try_clone().unwrap()).stderr(log);
@@ -194,10 +239,8 @@ impl Server {
                 if process.try_wait().unwrap().is_some() {
                     break;
                 }
-                let mut ready = program("pg_isready");
-                ready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-                if ready.status().unwrap().success() {
-                    return Server { directory, port, process };
+                if is_ready(&machine, port) {
+                    return Server { directory, machine, port, process };
                 }
                 assert!(Instant::now() < until, "{}", Self::log_of(&directory));
                 thread::sleep(Duration::from_millis(20));
@@ -228,7 +271,7 @@ impl Server {
 
     /// A connection for the test itself.
     pub(crate) async fn admin(&self, database: &str) -> Client {
-        admin(self.port, database).await
+        admin(self.machine.host, self.port, database).await
     }
 
     /// A new, empty database.
@@ -248,8 +291,9 @@ impl Server {
 
     /// A database that is there, on this server only.
     pub(crate) fn database(&self, name: &str) -> Database {
-        let url = format!("postgres://postgres@127.0.0.1:{}/{name}", self.port);
-        Database { target: target(&url), url, port: self.port, name: name.to_owned() }
+        let (host, port) = (self.machine.host, self.port);
+        let url = format!("postgres://postgres@{host}:{port}/{name}");
+        Database { target: target(&url), url, host, port, name: name.to_owned() }
     }
 
     /// The processes of the server, the first one last.
@@ -293,17 +337,13 @@ impl Server {
     /// Starts it again at the same port, after it was killed.
     pub(crate) fn start_again(&mut self) {
         let log = fs::OpenOptions::new().append(true).open(self.directory.with_extension("log")).unwrap();
-        let mut command = program("postgres");
+        let mut command = self.machine.program("postgres");
         command.arg("-D").arg(&self.directory).arg("-p").arg(self.port.to_string());
-        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"] {
-            command.args(["-c", setting]);
-        }
+        command.args(own_settings(&self.machine));
         command.process_group(0).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = started(command);
         let until = Instant::now() + PATIENCE;
-        let mut is_ready = program("pg_isready");
-        is_ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        while !is_ready.status().unwrap().success() {
+        while !is_ready(&self.machine, self.port) {
             assert!(Instant::now() < until, "{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
@@ -367,6 +407,20 @@ pub(crate) fn cpu_of(process: u32) -> Duration {
     Duration::from_nanos(times.sum())
 }
 
+/// The settings of each server.
+fn own_settings(machine: &Machine) -> impl Iterator<Item = String> {
+    let listens = format!("listen_addresses={}", machine.host);
+    let settings = [listens, "unix_socket_directories=".into(), "max_connections=200".into()];
+    settings.into_iter().flat_map(|setting| ["-c".into(), setting])
+}
+
+/// Whether a server takes connections.
+fn is_ready(machine: &Machine, port: u16) -> bool {
+    let mut asked = program("pg_isready");
+    asked.args(["-q", "-h", &machine.host.to_string(), "-p", &port.to_string()]);
+    asked.status().unwrap().success()
+}
+
 /// Starts a command on the thread that does not end before the tests.
 fn started(mut command: Command) -> Child {
     let (sender, receiver) = channel();
@@ -375,8 +429,8 @@ fn started(mut command: Command) -> Child {
     receiver.recv().unwrap().unwrap()
 }
 
-async fn admin(port: u16, database: &str) -> Client {
-    let parameters = format!("host=127.0.0.1 port={port} user=postgres dbname={database}");
+async fn admin(host: Ipv4Addr, port: u16, database: &str) -> Client {
+    let parameters = format!("host={host} port={port} user=postgres dbname={database}");
     let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -397,7 +451,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 impl Database {
     pub(crate) async fn admin(&self) -> Client {
-        admin(self.port, &self.name).await
+        admin(self.host, self.port, &self.name).await
     }
 
     pub(crate) async fn setup(&self) -> Connection {
@@ -419,7 +473,8 @@ impl Database {
 
     /// The address of the same database, on either of two servers.
     pub(crate) fn url_or_on(&self, other: &Server) -> String {
-        format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}", self.port, other.port, self.name)
+        let (host, port, name) = (self.host, self.port, &self.name);
+        format!("postgres://postgres@{host}:{port},{}:{}/{name}", other.machine.host, other.port)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -447,7 +502,7 @@ impl Database {
     /// A program that asks this database.
     fn tool(&self, name: &str) -> Command {
         let mut command = program(name);
-        command.args(["--host=127.0.0.1", "--username=postgres", "--port", &self.port.to_string()]);
+        command.args(["--host", &self.host.to_string(), "--username=postgres", "--port", &self.port.to_string()]);
         command.args(["--dbname", &self.name]);
         command
     }
