@@ -64,7 +64,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run cluster release reproducible serve-wasm serve-component test fresh durability model postgres failover balancers lint fuzz audit bench instructions postgres-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine sql-example engine-setup conformance-setup clean help
+.PHONY: run cluster release reproducible serve-wasm serve-component test fresh durability model postgres failover balancers lint fuzz audit bench instructions postgres-bench cluster-bench soak compare curves compare-setup setup node client-setup packages-setup packages-engine javascript javascript-engine sql-example engine-setup conformance-setup clean help
 
 ##@ Run it
 
@@ -168,6 +168,9 @@ instructions: setup ## Count the instructions of the hot path; fails if they dif
 
 postgres-bench: setup ## Measure rooms in PostgreSQL beside the embedded store, with an optimised host; takes five minutes
 	cargo test $(COUNTED) --workspace --exclude unruly --test postgres -- --ignored --nocapture figures
+
+cluster-bench: setup ## Measure what a message costs with one, two and three nodes, with an optimised host; takes five minutes
+	cargo test $(COUNTED) --workspace --exclude unruly --test cluster -- --ignored --nocapture figures
 
 soak: setup ## Run chats and reconnects for MINUTES=60, and check that memory and descriptors do not grow
 	cargo build --release --package dormouse

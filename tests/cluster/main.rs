@@ -23,6 +23,7 @@ mod workload;
 mod cutting;
 mod erasing;
 mod faults;
+mod figures;
 mod handing_over;
 mod impatient;
 mod killing;

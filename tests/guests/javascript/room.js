@@ -38,7 +38,7 @@ const deepest = (step) => {
   try {
     down();
   } catch (error) {
-    return `${error.name} after ${depth > 100 ? "many" : depth} calls`;
+    return `${error.name} after ${depth >= 50 ? "many" : depth} calls`;
   }
   return "no end";
 };

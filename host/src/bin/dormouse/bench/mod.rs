@@ -58,9 +58,9 @@ enum Scenario {
 /// The target of the load, and the output of the results.
 #[derive(Args, Clone)]
 struct Common {
-    /// The server
+    /// The server. With several of a cluster, repeat it: clients are spread over them
     #[arg(long, default_value = "http://127.0.0.1:8787")]
-    url: String,
+    url: Vec<String>,
     /// The path of a room's socket; `{room}` stands for the room. HTTP requests go to `messages` beside it
     #[arg(long, default_value = "/api/realtime/rooms/{room}/ws")]
     path: String,

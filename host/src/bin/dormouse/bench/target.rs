@@ -28,8 +28,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Target(Arc<Inner>);
 
 struct Inner {
-    address: SocketAddr,
-    authority: String,
+    /// One, or those of a cluster.
+    servers: Vec<Server>,
     path: String,
     token: String,
     pid: Option<u32>,
@@ -39,18 +39,31 @@ struct Inner {
     opening: Semaphore,
 }
 
-impl Target {
-    pub(super) fn new(common: &Common) -> anyhow::Result<Self> {
-        let url: Uri = common.url.parse().context("--url is not a URL")?;
+#[derive(Clone)]
+struct Server {
+    address: SocketAddr,
+    authority: String,
+}
+
+impl Server {
+    fn find(url: &str) -> anyhow::Result<Self> {
+        let url: Uri = url.parse().context("--url is not a URL")?;
         anyhow::ensure!(url.scheme_str() == Some("http"), "--url must begin with http://");
         let authority = url.authority().context("--url names no server")?.to_string();
         let with_port = if url.port().is_some() { authority.clone() } else { format!("{authority}:80") };
         let found = std::net::ToSocketAddrs::to_socket_addrs(&with_port).context("the server of --url is not found")?;
         let address = found.into_iter().next().context("the server of --url has no address")?;
+        Ok(Server { address, authority })
+    }
+}
+
+impl Target {
+    pub(super) fn new(common: &Common) -> anyhow::Result<Self> {
+        let servers = common.url.iter().map(|url| Server::find(url)).collect::<anyhow::Result<Vec<_>>>()?;
+        anyhow::ensure!(!servers.is_empty(), "--url names no server");
         anyhow::ensure!(common.path.starts_with('/'), "--path must begin with a slash");
         Ok(Target(Arc::new(Inner {
-            address,
-            authority,
+            servers,
             path: common.path.clone(),
             token: common.token.clone(),
             pid: common.pid,
@@ -62,10 +75,9 @@ impl Target {
 
     /// The same server, with the token of another user.
     pub(super) fn with_token(&self, token: &str) -> Self {
-        let Inner { address, authority, path, pid, run, .. } = &*self.0;
+        let Inner { servers, path, pid, run, .. } = &*self.0;
         Target(Arc::new(Inner {
-            address: *address,
-            authority: authority.clone(),
+            servers: servers.clone(),
             path: path.clone(),
             token: token.to_owned(),
             pid: *pid,
@@ -89,19 +101,19 @@ impl Target {
         self.0.opening.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Opens a TCP connection. To a loopback address it uses many source addresses, since each has a limited number of
-    /// ports.
+    /// Opens a TCP connection, to each server in its turn. To a loopback address it uses many source addresses, since
+    /// each has a limited number of ports.
     pub(super) async fn connect(&self) -> anyhow::Result<TcpStream> {
         let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
-        let socket = if self.0.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let (IpAddr::V4(server), part @ 1..) = (self.0.address.ip(), number / CONNECTIONS_AN_ADDRESS)
+        let address = self.0.servers[number % self.0.servers.len()].address;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let (IpAddr::V4(server), part @ 1..) = (address.ip(), number / CONNECTIONS_AN_ADDRESS)
             && server.is_loopback()
         {
             let last = u8::try_from(1 + part % 250).expect("at most 250");
             socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
         }
-        let stream =
-            tokio::time::timeout(PATIENCE, socket.connect(self.0.address)).await.context("no connection")??;
+        let stream = tokio::time::timeout(PATIENCE, socket.connect(address)).await.context("no connection")??;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -143,7 +155,8 @@ impl Target {
         Ok(Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.0.authority)
+            // All nodes of a cluster serve the same names.
+            .header(header::HOST, &self.0.servers[0].authority)
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?)
