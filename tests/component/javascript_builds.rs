@@ -320,7 +320,7 @@ fn a_module_of_node_is_refused_with_its_place_and_our_advice() {
 }
 
 #[test]
-fn a_missing_engine_is_an_error_with_its_places_and_the_way_to_get_it() {
+fn a_missing_engine_is_an_error_that_says_where_to_get_it() {
     let folder = project(&[("room.js", "export default {}")]);
     let program = folder.path().join("bin/dormouse");
     fs::create_dir(folder.path().join("bin")).unwrap();

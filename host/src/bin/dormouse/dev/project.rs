@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_project_and_other_files_are_refused_with_advice() {
+    fn other_folders_and_files_are_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |name: &str| Given::find(Some(&folder.path().join(name))).unwrap_err().to_string();
         assert!(refused("").contains("dormouse new worker"), "{}", refused(""));
