@@ -4,8 +4,6 @@
 //! `rooms`: its imports are what an operator sees, and what the host allows. So the rest is taken out of the
 //! declaration, and modules that only trap stand where the engine's code still names such an import.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, anyhow, bail};
 use wasmtime::ValType;
 use wit_component_of_wasmtime::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
@@ -139,11 +137,13 @@ pub(super) fn make(snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
     if let Some(package) = world.package {
         resolve.packages[package].name.name = "javascript".into();
     }
+    let unused = unused(functions, worlds);
+    rename_imports(&mut module, &unused)?;
     embed_component_metadata(&mut module, resolve, declared.world, StringEncoding::UTF8)?;
 
     let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
-    for (interface, functions) in unused(functions, worlds) {
-        encoder = encoder.adapter(interface, &trapping_module(&functions)?)?;
+    if !unused.is_empty() {
+        encoder = encoder.adapter(UNUSED, &trapping_module(&unused)?)?;
     }
     encoder.encode().context("the component cannot be made")
 }
@@ -153,15 +153,98 @@ fn interface(name: &str) -> Option<&str> {
     name.strip_prefix(CONTRACT).map(|name| name.split_once('@').map_or(name, |(name, _)| name))
 }
 
-/// The functions that the engine's code imports and the component does not, by interface.
-fn unused<'a>(imports: &'a [Import], worlds: &Worlds) -> BTreeMap<&'a str, Vec<&'a Import>> {
-    let mut unused = BTreeMap::<_, Vec<_>>::new();
-    for import in imports {
-        if !worlds.keeps(&import.interface) {
-            unused.entry(import.interface.as_str()).or_default().push(import);
+/// The functions that the engine's code imports and the component does not.
+fn unused<'a>(imports: &'a [Import], worlds: &Worlds) -> Vec<&'a Import> {
+    imports.iter().filter(|import| !worlds.keeps(&import.interface)).collect()
+}
+
+/// The name of the module that stands for all unused interfaces. With one for each, a component would have more core
+/// instances than the host's pool has for it.
+const UNUSED: &str = "unused";
+
+/// The name of an unused function in that module.
+fn unused_name(interface: &str, name: &str) -> String {
+    format!("{interface}#{name}")
+}
+
+/// Lets a core module import unused functions from the module [`UNUSED`]. Nothing else of it changes.
+fn rename_imports(module: &mut Vec<u8>, unused: &[&Import]) -> anyhow::Result<()> {
+    const HEADER_BYTES: usize = 8;
+    const IMPORTS: u8 = 2;
+
+    let mut rest = Reader(module.get(HEADER_BYTES..).context("the engine is no module")?);
+    while !rest.0.is_empty() {
+        let begin = module.len() - rest.0.len();
+        let id = rest.byte()?;
+        let bytes = rest.number()?;
+        let section = rest.take(bytes)?;
+        if id != IMPORTS {
+            continue;
         }
+        let end = module.len() - rest.0.len();
+        let section = renamed(section, unused)?;
+        let mut replacement = vec![IMPORTS];
+        replacement.extend(length(section.len()));
+        replacement.extend(section);
+        module.splice(begin..end, replacement);
+        return Ok(());
     }
-    unused
+    Ok(())
+}
+
+/// An import section with other names. All imports are functions, as `snapshot.rs` has checked.
+fn renamed(section: &[u8], unused: &[&Import]) -> anyhow::Result<Vec<u8>> {
+    const FUNCTION: u8 = 0;
+
+    let mut rest = Reader(section);
+    let count = rest.number()?;
+    let mut out = length(count);
+    for _ in 0..count {
+        let (interface, name) = (rest.text()?, rest.text()?);
+        let is_unused = unused.iter().any(|import| import.interface == interface && import.name == name);
+        let renamed = unused_name(interface, name);
+        let names = if is_unused { [UNUSED, &renamed] } else { [interface, name] };
+        for name in names {
+            out.extend(length(name.len()));
+            out.extend(name.as_bytes());
+        }
+        anyhow::ensure!(rest.byte()? == FUNCTION, "the engine imports more than functions");
+        out.push(FUNCTION);
+        out.extend(length(rest.number()?));
+    }
+    Ok(out)
+}
+
+/// Reads the numbers and texts of a core module.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, bytes: usize) -> anyhow::Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes).context("the engine ends too early")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> anyhow::Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn number(&mut self) -> anyhow::Result<usize> {
+        let mut number = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = self.byte()?;
+            number |= usize::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        bail!("the engine has a number that is too long")
+    }
+
+    fn text(&mut self) -> anyhow::Result<&'a str> {
+        let bytes = self.number()?;
+        std::str::from_utf8(self.take(bytes)?).context("the engine has a name that is not UTF-8")
+    }
 }
 
 /// Makes a core module that exports these functions. Each of them traps.
@@ -181,8 +264,9 @@ fn trapping_module(functions: &[&Import]) -> anyhow::Result<Vec<u8>> {
             types.extend(list.iter().map(type_code).collect::<anyhow::Result<Vec<_>>>()?);
         }
         declarations.extend(length(index));
-        exports.extend(length(function.name.len()));
-        exports.extend(function.name.as_bytes());
+        let name = unused_name(&function.interface, &function.name);
+        exports.extend(length(name.len()));
+        exports.extend(name.as_bytes());
         exports.push(FUNCTION_EXPORT);
         exports.extend(length(index));
         bodies.extend(BODY);

@@ -229,8 +229,8 @@ fn missing(target: &str, source: &Source, file: &Path) -> String {
 }
 
 impl Project {
-    /// The namespaces and the router of a wrangler project without another configuration. All objects may call each
-    /// other, as at Cloudflare's.
+    /// The namespaces and the router of a wrangler project without another configuration. All objects and the Worker may
+    /// call each other, and the Worker answers preflights, as at Cloudflare's.
     fn add_worker<'a>(&mut self, modules: impl Iterator<Item = &'a String>) {
         let modules = modules.cloned().collect::<BTreeSet<_>>();
         let namespaces = modules.iter().filter(|name| *name != build::ROUTER).cloned().collect::<BTreeSet<_>>();
@@ -238,6 +238,8 @@ impl Project {
             let namespace = Namespace { calls: namespaces.clone(), ..Namespace::of("") };
             self.config.namespaces.insert(name.clone(), namespace);
         }
+        self.config.router_calls = namespaces;
+        self.config.router_cors = true;
         self.sources.extend(modules.into_iter().map(|name| (name, Source::Worker)));
     }
 
