@@ -14,7 +14,7 @@ dormouse_test::with_and_without_hibernation! { room();
     sql_survives_sleep_and_restarts,
     a_failed_turn_leaves_no_trace_in_the_database,
     transactions_are_undone_alone,
-    a_turn_that_changes_too_many_pages_loses_only_its_last_statement,
+    too_many_changed_pages_lose_only_the_last_statement,
     random_statements_and_faults_leave_what_was_committed,
 }
 
@@ -98,7 +98,7 @@ fn transactions_are_undone_alone(mut room: TestRoom) {
     assert_eq!(ask(&mut room, &ana, "return value('SELECT count(*) FROM numbers')"), 2);
 }
 
-fn a_turn_that_changes_too_many_pages_loses_only_its_last_statement(mut room: TestRoom) {
+fn too_many_changed_pages_lose_only_the_last_statement(mut room: TestRoom) {
     let ana = with_numbers(&mut room);
     let fill = "const fill = (n) => sql(`INSERT INTO numbers (text) WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 \
                 FROM c LIMIT ${n}) SELECT hex(zeroblob(1000)) FROM c`);";
@@ -258,7 +258,7 @@ fn large_and_deep_statements_are_errors() {
 }
 
 #[test]
-fn statements_that_would_break_the_form_of_the_database_are_refused() {
+fn statements_that_would_break_the_database_are_refused() {
     let mut room = room();
     let ana = with_numbers(&mut room);
     for statement in [

@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_changes_too_many_pages_loses_only_its_last_statement() {
+    fn too_many_changed_pages_lose_only_the_last_statement() {
         let memory = memory();
         let mut pages = Pages::open(memory).unwrap();
         commit(&mut pages, 0..TURN_PAGES - 1, 1);
