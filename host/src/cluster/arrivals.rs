@@ -84,6 +84,7 @@ impl Arrivals {
 
     /// The room that was offered does not come.
     pub(super) fn end(&self, address: &Address) {
+        self.asked.lock().remove(address);
         let offered = self.rooms.lock().remove(address);
         if let Some(offered) = offered {
             self.refuse(offered);
