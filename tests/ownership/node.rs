@@ -86,6 +86,9 @@ struct Flight {
 
 type Cache = BTreeMap<RoomId, (Cached, Vec<Entry>)>;
 
+/// Sockets that come with a room, with the edge and the client of each.
+type Sockets = Vec<(SocketId, NodeId, u8)>;
+
 pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) power: Power,
@@ -109,7 +112,7 @@ pub(super) struct Node {
     reads: BTreeMap<RoomId, Vec<Entry>>,
     /// Sockets of offers that have come, and of those that were accepted.
     offered: BTreeMap<RoomId, Vec<(SocketId, NodeId, u8)>>,
-    accepted: BTreeMap<RoomId, (Tenure, Vec<(SocketId, NodeId, u8)>)>,
+    accepted: BTreeMap<RoomId, (Tenure, Sockets)>,
     /// Edges that have asked for sockets of a room that is not open yet.
     adopting: BTreeMap<(RoomId, NodeId), (Tenure, Vec<SocketId>)>,
     clients: BTreeMap<SocketId, (usize, RoomId)>,
