@@ -907,7 +907,7 @@ fn open_with(config: &Config, settings: Option<postgres::Settings>) -> Result<St
 pub fn credentials(node: &config::Cluster) -> Result<Credentials, cluster::link::KeyError> {
     match &node.certificates {
         Some(files) => Certificates::read(&files.ca, &files.cert, &files.key).map(Credentials::Certificates),
-        None => ClusterKey::read(&node.key).map(Credentials::Key),
+        None => ClusterKey::read(&node.key).map(|key| Credentials::Key(key.into())),
     }
 }
 

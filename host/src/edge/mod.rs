@@ -21,6 +21,7 @@ mod online;
 mod readiness;
 mod response;
 mod revocation;
+mod shared_tickets;
 mod sockets;
 mod subject;
 

@@ -85,7 +85,7 @@ pub use local_socket::{LocalSocket, Received, SocketClosed};
 pub use look::{ListedRoom, LookError, RoomOrder, RoomsPage, RoomsQuery};
 pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
-pub use peers::{Answers, Arrived, Delivered, FarSeat, Peers, SetsOut, UserDataPart};
+pub use peers::{Answers, Arrived, Delivered, FarSeat, Peers, SetsOut, TakesSeat, UserDataPart};
 pub use router_calls::RouterCalls;
 pub use seat::Seat;
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};

@@ -87,10 +87,13 @@ pub enum UserDataPart {
 /// Lets a place set out to its node.
 pub type SetsOut = Box<dyn FnOnce() + Send>;
 
+/// Takes the place in the room of a socket that came from another node.
+pub type TakesSeat = Box<dyn FnOnce(Box<dyn FarSeat>) + Send>;
+
 /// The sockets of a room that came from another node.
 pub struct Arrived {
     /// Each socket, and the receiver of its place in the room.
-    pub sockets: Vec<(Socket, Box<dyn FnOnce(Box<dyn FarSeat>) + Send>)>,
+    pub sockets: Vec<(Socket, TakesSeat)>,
     /// The auto-response of the room.
     pub auto_response: Option<AutoResponse>,
 }

@@ -29,6 +29,7 @@ impl Certificates {
     /// Fails: if other users may read the private key, if it is not that of the certificate, or if another node would
     /// not accept the certificate now. It must be for clients and for servers, and for the name `node.dormouse`.
     pub fn read(ca: &Path, cert: &Path, key: &Path) -> Result<Self, KeyError> {
+        #[expect(clippy::disallowed_methods, reason = "the files of a node's certificate are read here only")]
         let is_open = fs::metadata(key).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o077 != 0);
         if is_open {
             return Err(KeyError::Open(key.into()));
@@ -89,6 +90,7 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make files")]
 mod tests {
     use rcgen::{
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,

@@ -7,7 +7,7 @@ use super::key::{ClusterKey, KeyError, Tls};
 #[derive(Debug)]
 pub enum Credentials {
     /// The key of the cluster.
-    Key(ClusterKey),
+    Key(Box<ClusterKey>),
     /// Own certificates.
     Certificates(Certificates),
 }

@@ -52,7 +52,7 @@ pub(super) enum Passed {
     /// Another node has answered it.
     Answered(Response<Body>),
     /// It is answered here.
-    Here(AdminRequest),
+    Here(Box<AdminRequest>),
 }
 
 /// The answer of a node to a question for all of them.
@@ -83,7 +83,7 @@ impl Admin {
     ) -> Result<Passed, Refusal> {
         let route = OF_ONE_ROOM.iter().find(|(of, with, _)| (*of, *with) == (path, method));
         let (Some(node), Some((.., action)), [namespace, name]) = (self.edge.node.get(), route, parameters) else {
-            return Ok(Passed::Here(request));
+            return Ok(Passed::Here(request.into()));
         };
         let room = self.room(namespace, name)?;
         let owner = match node.owner_of(&room).await {
@@ -95,7 +95,7 @@ impl Admin {
                 return Err(overloaded(&detail).into());
             }
         };
-        let Some(owner) = owner else { return Ok(Passed::Here(request)) };
+        let Some(owner) = owner else { return Ok(Passed::Here(request.into())) };
         if request.via.is_some() {
             let detail =
                 format!("{room} is at {} now, and was not a moment ago; nothing was done, try again", named(&owner));

@@ -356,7 +356,10 @@ impl Admin {
         // The node that the operator asked looks after it.
         let is_passed_on = request.via.is_some();
         async move {
-            while !is_passed_on {
+            if is_passed_on {
+                return pending().await;
+            }
+            loop {
                 let present = admin.present_token();
                 let is_valid = SecretHash::are_same(token.as_ref(), present.as_ref())
                     && signed_in.as_ref().is_none_or(|signed_in| admin.sessions.has(signed_in, present.as_ref()));
@@ -366,7 +369,6 @@ impl Admin {
                 // A session also ends by its time, and nobody tells of that.
                 let _ = clock::timeout(limits::ADMIN_CREDENTIAL_EVERY, changed.changed()).await;
             }
-            pending().await
         }
     }
 

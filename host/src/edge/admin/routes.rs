@@ -102,7 +102,7 @@ impl Admin {
         let method = method.as_str();
         let request = match self.pass_on(path, method, &parameters, request).await? {
             Passed::Answered(answer) => return Ok(answer),
-            Passed::Here(request) => request,
+            Passed::Here(request) => *request,
         };
         match (path, method, &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,

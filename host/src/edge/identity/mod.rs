@@ -2,7 +2,6 @@
 
 pub(in crate::edge) mod act;
 pub(in crate::edge) mod keys;
-mod shared_tickets;
 pub(in crate::edge) mod tickets;
 pub(in crate::edge) mod token;
 pub(in crate::edge) mod verified;

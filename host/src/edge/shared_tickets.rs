@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::verified::{Role, Verified};
+use super::Edge;
+use super::access::grants::Grants;
+use super::identity::verified::{Role, Verified};
 use crate::cluster::ownership::NodeId;
-use crate::edge::Edge;
-use crate::edge::access::grants::Grants;
 use crate::limit_hits::Limit;
 use crate::model::{Claims, Permission, Permissions, User};
 
