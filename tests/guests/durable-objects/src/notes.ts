@@ -2,6 +2,9 @@ import { DurableObject } from "cloudflare:workers";
 
 /** Uses the parts of the storage API, and says what it saw. */
 export class Notes extends DurableObject {
+  /** `setAlarm` needs it. */
+  override alarm(): void {}
+
   override async fetch(request: Request): Promise<Response> {
     const { storage } = this.ctx;
     switch (new URL(request.url).pathname.split("/").pop()) {
