@@ -135,6 +135,8 @@ pub(in crate::store) fn start(data: &Path, options: &StoreOptions, settings: &Se
         .expect("a process that cannot start its first threads cannot run at all");
     let ended = |_| OpenError::Database("the thread of the store ended; please report this".into());
     let Ready { cache, node, cluster } = said.recv().map_err(ended)??;
+    // The first turn may come before the first tick.
+    shared.watch_space(&*cache.0);
     let reader = PostgresReader::connect(&settings.target).map_err(database)?;
     let local = LocalEngine::new(cache.0.clone());
     let (target, thread) = (settings.target.clone(), Lock::new(Some(thread)));
