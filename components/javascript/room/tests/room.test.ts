@@ -389,7 +389,7 @@ test("limits are errors with their numbers", () => {
     /16387 bytes; at most 16,384/,
     /at most 1 MiB/,
     /undefined cannot be sent/,
-    /closes with 1000, 1008/,
+    /closes with 1000 to 1003, 1007 to 1014/,
     /timer "": a name has 1 to 256 bytes/,
     /payload has at most 16,384 bytes/,
     /timer "a": NaN is no time/,
