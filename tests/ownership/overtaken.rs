@@ -30,7 +30,7 @@ impl Driven {
         self.edge.handle(EdgeInput::Message { from, room: ROOM, message }, &mut self.effects);
     }
 
-    /// What clients got to see: frames, or that they were closed.
+    /// All that clients got to see: frames, or that they were closed.
     fn seen(&mut self) -> Vec<(SocketId, Option<u64>)> {
         let seen = self.effects.drain(..).filter_map(|effect| match effect {
             EdgeEffect::Deliver { socket, frame } => Some((socket, Some(frame))),

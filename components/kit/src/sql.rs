@@ -1,6 +1,6 @@
 //! SQL: SQLite in the room, with its pages in the room's storage. This is the feature `sql` of the crate.
 //!
-//! What statements change becomes durable with the turn, like all storage, and is gone with a turn that fails. Each
+//! The changes of statements become durable with the turn, like all storage, and are gone with a turn that fails. Each
 //! statement is atomic. There is one database for each room, and it is empty at first.
 //!
 //! ```no_run

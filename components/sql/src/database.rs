@@ -192,7 +192,7 @@ impl Cursor {
 
     fn start(&mut self) -> Result<(), Error> {
         self.advance()?;
-        // What a statement has written is committed at its end, which must not wait for somebody who reads its rows.
+        // The writes of a statement are committed at its end, which must not wait for somebody who reads its rows.
         if self.statement.as_ref().is_some_and(|statement| !statement.is_read_only()) {
             let mut rows = VecDeque::new();
             while let Some(row) = self.next_row()? {

@@ -49,7 +49,7 @@ const FIRST_BYTES: usize = 100;
 
 type Page = Box<[u8]>;
 
-/// What is stored about the database beside its pages, under the key `PREFIX`.
+/// The record of the database beside its pages, under the key `PREFIX`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Header {
     /// Part of the keys of pages. A deleted database may leave pages behind, so the next one has another number.

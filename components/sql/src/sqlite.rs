@@ -395,7 +395,7 @@ fn is_allowed(action: c_int, first: Option<&str>, second: Option<&str>, database
     }
 }
 
-/// What the author can do about a full database.
+/// Advice for the author about a full database.
 fn full_advice() -> &'static str {
     if vfs::with_pages(Pages::take_was_full) {
         "; one event changes at most 15 MiB of SQL data: spread it over several events, with an alarm"

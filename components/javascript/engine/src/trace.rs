@@ -125,7 +125,7 @@ fn add_segment(segment: &str, fields: &mut [i64; 5]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// What esbuild 0.28.2 wrote for these two files, bundled from the second:
+    /// The map that esbuild 0.28.2 wrote for these two files, bundled from the second:
     ///
     /// ```ts
     /// /* Rules */ export function move(n: number): number {

@@ -1,4 +1,4 @@
-//! What makes a node one of its cluster.
+//! The proof that a node is one of its cluster.
 
 use super::certificates::Certificates;
 use super::key::{ClusterKey, KeyError, Tls};

@@ -417,7 +417,7 @@ export class WritableStream<T = any> {
     this.#sink = sink;
     const started = sink.start?.(this.#controller);
     this.#last = Promise.resolve(started).catch((error: unknown) => this.#fail(error));
-    // What only this file uses is no property of the Web's.
+    // Only this file uses these two, so nobody sees them among the properties of a stream.
     for (const name of ["closed", "writer"]) Object.defineProperty(this, name, { enumerable: false, writable: true });
   }
 
