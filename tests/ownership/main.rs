@@ -24,7 +24,7 @@ use world::World;
 const SEEDS: u64 = 20_000;
 
 /// The seeds in which each broken rule must be found.
-const BROKEN_SEEDS: u64 = 10_000;
+const BROKEN_SEEDS: u64 = 2_000;
 
 /// The last lines of a trace that are printed: they reach back for some hundred milliseconds.
 const TRACE_LINES: usize = 400;

@@ -169,10 +169,11 @@ impl World {
             Kind::StallReplication,
         ];
         // Few kinds together go deeper than all at once.
-        let mut kinds = match random.index(6) {
+        let mut kinds = match random.index(8) {
             0 => vec![Kind::HandOver, Kind::HandOver, Kind::SlowLink, Kind::CutLink, Kind::SuspectNode],
             1 => vec![Kind::Failover, Kind::Failover, Kind::SuspectNode, Kind::StallReplication],
-            2 => vec![Kind::Restore, Kind::SuspectNode, Kind::HandOver, Kind::CrashNode],
+            2 | 4 => vec![Kind::Restore, Kind::SuspectNode, Kind::HandOver, Kind::CrashNode],
+            3 => vec![Kind::StallReplication, Kind::CancelWaits, Kind::Failover, Kind::SuspectNode],
             _ => all.into_iter().filter(|_| random.chance(500)).collect(),
         };
         if random.chance(100) {
